@@ -1,0 +1,4 @@
+"""Records and rules of the field: pure, immutable, standard library and numpy only.
+
+identifiers -> grid -> study -> contract -> job -> finding -> parcel
+"""

@@ -1,0 +1,111 @@
+"""A model's contract: what ``model.toml`` beside a bundle says, checked. No torch is needed to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from dicom_node.domain.finding import Code
+
+
+class Status(StrEnum):
+    """Whether results may count as clinical statements."""
+
+    RESEARCH = "research"
+    CLINICAL = "clinical"
+
+
+@dataclass(frozen=True, slots=True)
+class InputRole:
+    """One series the model needs."""
+
+    name: str
+    modality: str
+    minimum_slices: int
+    conditions: tuple[str, ...]  # CEL over DICOM keywords; all must hold
+    prefer: tuple[str, ...]  # which series wins, in order: "smallest KEYWORD", "largest KEYWORD" or a CEL condition
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSpec:
+    """A segment that the model yields: a label value and how the result objects name it."""
+
+    number: int
+    name: str  # short name used in model.toml, e.g. "right_lung"
+    label: str
+    category: Code
+    type: Code
+    type_modifier: Code | None
+    color: tuple[int, int, int]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementSpec:
+    """A measurement of the catalogue, and the segments it is taken over."""
+
+    name: str  # in workers.inference.measurements
+    of: tuple[tuple[str, ...], ...]  # groups of segment names; each group is measured together
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """A coded statement drawn from a measurement by a published cut-off, where the protocol fits."""
+
+    name: str
+    concept: Code
+    site: Code
+    of: tuple[str, ...]  # segment names that are judged together
+    measurement: str  # name of the measurement that decides
+    present_above: float  # in the measurement's unit
+    protocol: tuple[str, ...]  # CEL over the series' attributes; all must hold, or the answer is "not evaluated"
+    source: str  # citation
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What one run may take."""
+
+    time_limit_s: float
+    memory_mb: int  # host memory of the bundle's process
+    gpu_memory_mb: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A file of the bundle that holds weights."""
+
+    path: str
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """A model as it is served."""
+
+    name: str
+    version: str
+    title: str
+    manufacturer: str
+    task: str  # segmentation
+    status: Status
+    intended_use: str
+    limits: tuple[str, ...]
+    folder: Path
+    configuration: str  # of the bundle, e.g. "configs/inference.json"
+    digest: str  # SHA-256 over bundle and contract
+    inputs: tuple[InputRole, ...]
+    segments: tuple[SegmentSpec, ...]
+    measurements: tuple[MeasurementSpec, ...]
+    evaluations: tuple[EvaluationSpec, ...]
+    resources: Resources
+    weights: tuple[Weight, ...] = ()
+
+    def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Segment numbers of those short names, in order."""
+        numbers = {segment.name: segment.number for segment in self.segments}
+        return tuple(numbers[name] for name in names)

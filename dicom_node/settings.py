@@ -1,0 +1,323 @@
+"""Settings: one frozen tree, read once from ``dicom-node.toml`` and the environment, then passed in.
+
+``DICOM_NODE__SECTION__KEY`` overrides a key of a section, e.g. ``DICOM_NODE__NODE__PORT=104``. A wrong key,
+type or value is refused with file, line, key and what was expected.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dicom_node.errors import ConfigurationError
+
+DEFAULT_FILE = Path("dicom-node.toml")
+ENVIRONMENT_PREFIX = "DICOM_NODE__"
+
+AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class NodeSettings(_Section):
+    """Who we are on the network and where we keep things."""
+
+    ae_title: AETitle = "DICOMNODE"
+    host: str = "0.0.0.0"  # noqa: S104  a DICOM node is there to be reached by its PACS
+    port: Port = 11112
+    data_dir: Path = Field(default=Path("./dicom-node-data"), strict=False)
+    unknown_peers: Literal["reject", "accept"] = "reject"
+    maximum_associations: Annotated[int, Field(ge=1)] = 50
+    maximum_pdu_size: Annotated[int, Field(ge=4096)] = 131072
+    time_zone: str = ""  # IANA name; empty: the machine's
+
+
+class WebSettings(_Section):
+    """The pages and the API."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class DatabaseSettings(_Section):
+    """``sqlite`` (a file in the data directory) or a SQLAlchemy URL of PostgreSQL."""
+
+    url: str = "sqlite"
+
+
+class BrokerSettings(_Section):
+    """``embedded`` (a broker of our own on a unix socket), or ``redis://…``."""
+
+    url: str = "embedded"
+
+
+class CompletionSettings(_Section):
+    """When a series or study counts as whole."""
+
+    quiet_seconds: Seconds = 30.0
+    study_quiet_seconds: Seconds = 300.0
+    gap_wait_seconds: Seconds = 3600.0  # how long a series with missing slices is waited for
+
+
+class WorkerSettings(_Section):
+    """How models are run."""
+
+    devices: tuple[str, ...] = Field(default=("auto",), strict=False)  # one worker each: auto, cpu, cuda:0 …
+    lease_seconds: Annotated[float, Field(ge=1)] = 60.0
+    maximum_attempts: Annotated[int, Field(ge=1)] = 3
+
+
+class ModelSettings(_Section):
+    """Where bundles are looked for, before those that are shipped."""
+
+    folders: tuple[Path, ...] = Field(default=(), strict=False)
+
+
+class DeliverySettings(_Section):
+    """How results are sent again."""
+
+    first_pause_seconds: Annotated[float, Field(gt=0)] = 5.0
+    longest_pause_seconds: Annotated[float, Field(gt=0)] = 600.0
+
+
+class PeerSettings(_Section):
+    """A DICOM application entity we know."""
+
+    name: Name
+    ae_title: AETitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    clinical: bool = False  # true: results of research models are held back from it
+    receive: bool = True  # whether it may send to us
+
+
+class RuleSettings(_Section):
+    """Which model runs on what, as written; compiled by ``dicom_node.rules``."""
+
+    name: Name
+    model: Name
+    all: tuple[str, ...] = Field(default=(), strict=False)
+    any: tuple[str, ...] = Field(default=(), strict=False)
+    none: tuple[str, ...] = Field(default=(), strict=False)
+    prefer: tuple[str, ...] = Field(default=(), strict=False)
+    trigger: Literal["series", "study"] = "series"
+    quiet_seconds: Seconds | None = None
+    send_to: tuple[str, ...] = Field(default=(), strict=False)
+    priority: Literal["stat", "urgent", "routine"] = "routine"
+    late: Literal["supersede", "ignore"] = "supersede"  # a later, better selection: new result, or none
+    research_to_clinical: bool = False
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Settings(_Section):
+    """Everything the node is told."""
+
+    node: NodeSettings = NodeSettings()
+    web: WebSettings = WebSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    broker: BrokerSettings = BrokerSettings()
+    completion: CompletionSettings = CompletionSettings()
+    worker: WorkerSettings = WorkerSettings()
+    models: ModelSettings = ModelSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    peers: tuple[PeerSettings, ...] = Field(default=(), strict=False)
+    rules: tuple[RuleSettings, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> Settings:
+        for kind, entries in (("peers", self.peers), ("rules", self.rules)):
+            names = [entry.name for entry in entries]
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise ValueError(f"@{kind}.{index}.name@two {kind} are named {name!r}; give each a name of its own")
+        known = [peer.name for peer in self.peers]
+        for index, rule in enumerate(self.rules):
+            for destination in rule.send_to:
+                if destination not in known:
+                    listed = ", ".join(known) or "none"
+                    raise ValueError(f"@rules.{index}.send_to@no peer is named {destination!r} (known: {listed})")
+        return self
+
+    def peer(self, name: str) -> PeerSettings | None:
+        """The peer of that name, or None."""
+        return next((peer for peer in self.peers if peer.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text settings came from, to say where a key stands."""
+
+    file: Path | None
+    text: str
+
+    def line_of(self, path: Sequence[str | int]) -> int | None:
+        """The line (1-based) on which the key of ``path`` (e.g. ``("rules", 1, "all", 0)``) is set."""
+        return _line_of(self.text, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Settings with the source they were read from."""
+
+    settings: Settings
+    source: Source
+
+    def error(self, path: Sequence[str | int], message: str, *, remedy: str = "") -> ConfigurationError:
+        """An error about one key, with its place."""
+        return ConfigurationError(
+            message, file=self.source.file, line=self.source.line_of(path), key=_key(path), remedy=remedy
+        )
+
+
+def load(file: Path | None = None, environment: Mapping[str, str] | None = None) -> Configuration:
+    """Read ``file`` (default: ``dicom-node.toml`` here, or nothing) and the environment.
+
+    Relative paths in the file count from its folder.
+
+    Raises:
+        ConfigurationError: with file, line and key.
+    """
+    environment = os.environ if environment is None else environment
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    text = _read(file) if file else ""
+    source = Source(file.resolve() if file else None, text)
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        raise ConfigurationError(f"not TOML: {error}", file=file, line=int(at[1]) if at else None) from error
+    _apply_environment(tree, environment)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error, source) from error
+    return Configuration(_anchored(settings, (file.resolve().parent if file else Path.cwd())), source)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigurationError("there is no such file", file=file, remedy="make one with: dicom-node init") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", file=file) from error
+
+
+def _anchored(settings: Settings, folder: Path) -> Settings:
+    data_dir = (folder / settings.node.data_dir.expanduser()).resolve()
+    folders = tuple((folder / path.expanduser()).resolve() for path in settings.models.folders)
+    return settings.model_copy(
+        update={
+            "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "models": settings.models.model_copy(update={"folders": folders}),
+        }
+    )
+
+
+def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        parts = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if len(parts) != 2:
+            raise ConfigurationError(
+                f"the variable must be {ENVIRONMENT_PREFIX}SECTION__KEY", key=variable, remedy="rename or unset it"
+            )
+        section, key = parts
+        part = tree.setdefault(section, {})
+        if not isinstance(part, dict):
+            raise ConfigurationError(f"[[{section}]] can only be set in the file", key=variable)
+        part[key] = _environment_value(text)
+
+
+def _environment_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError, source: Source) -> ConfigurationError:
+    first = error.errors()[0]
+    path: list[str | int] = [part for part in first["loc"] if isinstance(part, str | int)]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    marked = re.match(r"@([^@]+)@(.*)", message, re.DOTALL)
+    if marked:
+        path = [int(part) if part.isdigit() else part for part in marked[1].split(".")]
+        message = marked[2]
+    elif first["type"] == "extra_forbidden":
+        message = f"unknown key {path[-1]!r}; known here: {', '.join(_known_keys(path))}"
+    else:
+        message = f"{message}, not {first['input']!r}"
+    return ConfigurationError(message, file=source.file, line=source.line_of(path), key=_key(path))
+
+
+def _known_keys(path: Sequence[str | int]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation: Any = model.model_fields[part].annotation
+        inner = getattr(annotation, "__args__", (annotation,))[0]
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _key(path: Sequence[str | int]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def _line_of(text: str, path: Sequence[str | int]) -> int | None:
+    """Find a key by reading headers and keys line by line; TOML libraries do not keep positions."""
+    if not path:
+        return None
+    section = str(path[0])
+    position = next((part for part in path[1:2] if isinstance(part, int)), None)
+    keys = [str(part) for part in path[1:] if isinstance(part, str)]
+    item = path[-1] if len(path) > 2 and isinstance(path[-1], int) else None
+    header = re.compile(rf"^\s*\[\[?\s*{re.escape(section)}\s*\]\]?")
+    seen, inside, header_line, key_line = -1, False, None, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if re.match(r"^\s*\[\[?[A-Za-z_]", line):
+            inside = False
+            if header.match(line):
+                seen += 1
+                inside = position is None or seen == position
+                header_line = number if inside else header_line
+        elif inside and keys and re.match(rf"""^\s*["']?{re.escape(keys[0])}["']?\s*[=.]""", line):
+            key_line = number
+            break
+    if key_line is None:
+        return header_line
+    return _line_of_item(text, key_line, item) if item is not None else key_line
+
+
+def _line_of_item(text: str, key_line: int, item: int) -> int:
+    """The line of the n-th string of an array that starts on ``key_line``."""
+    count = -1
+    for number, line in enumerate(text.splitlines()[key_line - 1 :], start=key_line):
+        body = line.split("=", 1)[1] if number == key_line and "=" in line else line
+        count += len(re.findall(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', body))
+        if count >= item:
+            return number
+        if body.rstrip().endswith("]"):
+            break
+    return key_line
