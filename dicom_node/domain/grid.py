@@ -60,14 +60,15 @@ class VoxelGrid:
         if abs(float(np.linalg.det(matrix[:3, :3]))) < 1e-9:
             raise GeometryError("the axes of a grid must span the space", reason="bad-affine")
         if min(self.shape) < 1:
-            raise GeometryError(f"a grid needs at least one voxel along each axis, not {self.shape}", reason="bad-shape")
+            raise GeometryError(f"a grid has at least one voxel along each axis, not {self.shape}", reason="bad-shape")
 
     @classmethod
     def from_matrix(cls, shape: Sequence[int], matrix: npt.ArrayLike) -> VoxelGrid:
         """A grid of ``shape`` (slices, rows, columns) whose (slice, row, column) -> LPS affine is ``matrix``."""
         rows = np.asarray(matrix, dtype=np.float64)
         slices, height, width = (int(n) for n in shape)
-        return cls((slices, height, width), tuple(tuple(float(v) for v in row) for row in rows))  # type: ignore[arg-type]
+        affine: Any = tuple(tuple(float(v) for v in row) for row in rows)
+        return cls((slices, height, width), affine)
 
     def matrix(self) -> Float64:
         """The affine as a float64 array, 4x4."""
@@ -165,7 +166,7 @@ def _check_same_plane(planes: Sequence[ImagePlane]) -> None:
     unit = abs(np.linalg.norm(row) - 1) < 1e-2 and abs(np.linalg.norm(column) - 1) < 1e-2 and abs(row @ column) < 1e-2
     if not unit or min(first.pixel_spacing) <= 0:
         raise GeometryError(
-            f"Image Orientation (Patient) {first.orientation} or Pixel Spacing {first.pixel_spacing} is not that of a plane",
+            f"Image Orientation (Patient) {first.orientation} or Pixel Spacing {first.pixel_spacing} is no plane's",
             reason="bad-plane",
         )
     sizes = {(p.rows, p.columns) for p in planes}
@@ -186,9 +187,7 @@ def _check_same_plane(planes: Sequence[ImagePlane]) -> None:
         raise GeometryError("the series holds images of different Pixel Spacing", reason="mixed-spacing")
 
 
-def _slice_step(
-    positions: Float64, along: Float64, normal: Float64, pixel: float, thickness: float | None
-) -> Float64:
+def _slice_step(positions: Float64, along: Float64, normal: Float64, pixel: float, thickness: float | None) -> Float64:
     """LPS vector from one slice to the next, of positions sorted along ``normal``."""
     if len(positions) == 1:
         if not thickness or thickness <= 0:

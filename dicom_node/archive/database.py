@@ -1,0 +1,148 @@
+"""The ledger's database: SQLite for one machine, PostgreSQL for more.
+
+Every write is one short transaction; SQLite's begins IMMEDIATE, since an upgrade from reader to writer cannot
+wait for another writer. Times are stored as seconds since the epoch and read as aware UTC; leases are ruled by
+the database's own clock, so machines need not agree on theirs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Double, Engine, create_engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.url import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+from dicom_node.errors import ConfigurationError, LedgerError
+
+BUSY_TIMEOUT_S = 30
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time, stored as seconds since 1970-01-01 (double)."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
+        """Refuse naive times: a time without a zone is a guess."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.timestamp()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Give the time back in UTC."""
+        return None if value is None else datetime.fromtimestamp(float(value), tz=UTC)
+
+
+class db_now(FunctionElement[datetime]):
+    """The database's clock, as a :class:`UtcTime`."""
+
+    type = UtcTime()
+    inherit_cache = True
+    name = "db_now"
+
+
+class db_later(FunctionElement[datetime]):
+    """The database's clock plus a number of seconds: ``db_later(60)``."""
+
+    type = UtcTime()
+    inherit_cache = True
+    name = "db_later"
+
+
+@compiles(db_now, "sqlite")
+def _sqlite_now(element: Any, compiler: Any, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(db_now)
+def _now(element: Any, compiler: Any, **kw: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(db_later, "sqlite")
+def _sqlite_later(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"((julianday('now') - 2440587.5) * 86400.0 + {compiler.process(element.clauses, **kw)})"
+
+
+@compiles(db_later)
+def _later(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"(extract(epoch from clock_timestamp())::double precision + {compiler.process(element.clauses, **kw)})"
+
+
+class Database:
+    """Connections to the ledger. Threads may share one."""
+
+    def __init__(self, url: str, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.engine = _engine(url, data_dir)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading."""
+        with _translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with _translated(), self.engine.begin() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
+    def close(self) -> None:
+        """Close all idle connections."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise LedgerError(
+            f"the ledger's database does not do its work: {error.orig}",
+            reason="database",
+            remedy="is the disk full, the database reachable, another program holding it?",
+        ) from error
+
+
+def _engine(url: str, data_dir: Path) -> Engine:
+    if url == "sqlite":
+        data_dir.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{data_dir / 'ledger.sqlite'}"
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+            event.listen(engine, "connect", _prepare_sqlite)
+        else:
+            engine = create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigurationError(
+            f"{error}", key="database.url", remedy='use "sqlite" or "postgresql+psycopg://user@host/database"'
+        ) from error
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:
+    # We begin transactions ourselves; the driver's own BEGIN would be deferred.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()

@@ -1,0 +1,325 @@
+"""The ledger, first version"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from dicom_node.archive.database import UtcTime
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "installation",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("uuid", sa.String(length=36), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "process",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("host", sa.String(length=255), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("started_at", UtcTime(), nullable=False),
+        sa.Column("seen_at", UtcTime(), nullable=False),
+        sa.Column("idle", sa.Boolean(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_process")),
+    )
+    op.create_table(
+        "site",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("called_ae", sa.String(length=16), nullable=True),
+        sa.Column("issuer", sa.String(length=64), nullable=True),
+        sa.Column("time_zone", sa.String(length=64), nullable=True),
+        sa.Column("settings", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_site")),
+        sa.UniqueConstraint("name", name=op.f("uq_site_name")),
+    )
+    op.create_table(
+        "event",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("by", sa.String(length=128), nullable=False),
+        sa.Column("study_id", KEY, nullable=True),
+        sa.Column("series_id", KEY, nullable=True),
+        sa.Column("job_id", KEY, nullable=True),
+        sa.Column("parcel_id", KEY, nullable=True),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_event_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+    )
+    with op.batch_alter_table("event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_event_job_id"), ["job_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_event_study_id"), ["study_id"], unique=False)
+
+    op.create_table(
+        "identity",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("issuer", sa.String(length=64), nullable=False),
+        sa.Column("patient_id", sa.String(length=255), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("replaced_by", KEY, nullable=True),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("changed_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["replaced_by"], ["identity.id"], name=op.f("fk_identity_replaced_by")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_identity_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
+        sa.UniqueConstraint("site_id", "issuer", "patient_id", name=op.f("uq_identity_site_id_issuer_patient_id")),
+    )
+    op.create_table(
+        "document",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("identity_id", KEY, nullable=True),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("source", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("received_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_document_identity_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_document_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_document")),
+        sa.UniqueConstraint("site_id", "kind", "digest", name=op.f("uq_document_site_id_kind_digest")),
+    )
+    op.create_table(
+        "study",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_uid", sa.String(length=64), nullable=False),
+        sa.Column("identity_id", KEY, nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("readiness", sa.JSON(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("first_received", UtcTime(), nullable=False),
+        sa.Column("last_received", UtcTime(), nullable=False),
+        sa.Column("changed_at", UtcTime(), nullable=False),
+        sa.Column("decided_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_study_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_study")),
+        sa.UniqueConstraint("site_id", "study_uid", name=op.f("uq_study_site_id_study_uid")),
+    )
+    with op.batch_alter_table("study", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_study_state_changed_at"), ["state", "changed_at"], unique=False)
+
+    op.create_table(
+        "feature",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("identity_id", KEY, nullable=False),
+        sa.Column("document_id", KEY, nullable=True),
+        sa.Column("code", sa.JSON(), nullable=False),
+        sa.Column("value", sa.JSON(), nullable=False),
+        sa.Column("unit", sa.String(length=32), nullable=False),
+        sa.Column("effective_at", UtcTime(), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("extracted_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["document_id"], ["document.id"], name=op.f("fk_feature_document_id")),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_feature_identity_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_feature_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feature")),
+    )
+    with op.batch_alter_table("feature", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_feature_identity_id"), ["identity_id"], unique=False)
+
+    op.create_table(
+        "job",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_id", KEY, nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("issue", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("rule", sa.String(length=64), nullable=False),
+        sa.Column("model", sa.String(length=64), nullable=False),
+        sa.Column("model_version", sa.String(length=32), nullable=False),
+        sa.Column("model_digest", sa.String(length=64), nullable=False),
+        sa.Column("inputs", sa.JSON(), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.Column("destinations", sa.JSON(), nullable=False),
+        sa.Column("withheld", sa.JSON(), nullable=False),
+        sa.Column("features_digest", sa.String(length=64), nullable=False),
+        sa.Column("explanation", sa.JSON(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(length=128), nullable=True),
+        sa.Column("lease_until", UtcTime(), nullable=True),
+        sa.Column("progress", sa.String(length=64), nullable=False),
+        sa.Column("published_at", UtcTime(), nullable=True),
+        sa.Column("run_after", UtcTime(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("started_at", UtcTime(), nullable=True),
+        sa.Column("finished_at", UtcTime(), nullable=True),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("timings", sa.JSON(), nullable=False),
+        sa.Column("versions", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
+        sa.UniqueConstraint("key", "issue", name=op.f("uq_job_key_issue")),
+    )
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_state_priority_id"), ["state", "priority", "id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_study_id"), ["study_id"], unique=False)
+
+    op.create_table(
+        "series",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_id", KEY, nullable=False),
+        sa.Column("series_uid", sa.String(length=64), nullable=False),
+        sa.Column("modality", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("readiness", sa.JSON(), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("varying", sa.JSON(), nullable=False),
+        sa.Column("instances", sa.Integer(), nullable=False),
+        sa.Column("origin", sa.String(length=16), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("calling_ae", sa.String(length=16), nullable=False),
+        sa.Column("called_ae", sa.String(length=16), nullable=False),
+        sa.Column("first_received", UtcTime(), nullable=False),
+        sa.Column("last_received", UtcTime(), nullable=False),
+        sa.Column("association_ended", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_series_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_series_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
+        sa.UniqueConstraint("study_id", "series_uid", name=op.f("uq_series_study_id_series_uid")),
+    )
+    with op.batch_alter_table("series", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_series_state"), ["state"], unique=False)
+
+    op.create_table(
+        "finding",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("job_id", KEY, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("tracking_uid", sa.String(length=64), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_finding_job_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_finding_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_finding")),
+    )
+    with op.batch_alter_table("finding", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_finding_job_id"), ["job_id"], unique=False)
+
+    op.create_table(
+        "instance",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_id", KEY, nullable=True),
+        sa.Column("series_id", KEY, nullable=True),
+        sa.Column("sop_uid", sa.String(length=255), nullable=False),
+        sa.Column("sop_class", sa.String(length=64), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("origin", sa.String(length=16), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("pixel_digest", sa.String(length=64), nullable=False),
+        sa.Column("transfer_syntax", sa.String(length=64), nullable=False),
+        sa.Column("plane", sa.JSON(), nullable=True),
+        sa.Column("frames", sa.Integer(), nullable=False),
+        sa.Column("instance_number", sa.Integer(), nullable=True),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("calling_ae", sa.String(length=16), nullable=False),
+        sa.Column("called_ae", sa.String(length=16), nullable=False),
+        sa.Column("association", sa.String(length=64), nullable=False),
+        sa.Column("received_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["series_id"], ["series.id"], name=op.f("fk_instance_series_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_instance_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_instance_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_instance")),
+        sa.UniqueConstraint("path", name=op.f("uq_instance_path")),
+        sa.UniqueConstraint("site_id", "sop_uid", "revision", name=op.f("uq_instance_site_id_sop_uid_revision")),
+    )
+    with op.batch_alter_table("instance", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_instance_series_id_state"), ["series_id", "state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_instance_state"), ["state"], unique=False)
+
+    op.create_table(
+        "job_dependency",
+        sa.Column("job_id", KEY, nullable=False),
+        sa.Column("needs_job_id", KEY, nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_job_dependency_job_id")),
+        sa.ForeignKeyConstraint(["needs_job_id"], ["job.id"], name=op.f("fk_job_dependency_needs_job_id")),
+        sa.PrimaryKeyConstraint("job_id", "needs_job_id", name=op.f("pk_job_dependency")),
+    )
+    op.create_table(
+        "result_set",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("job_id", KEY, nullable=False),
+        sa.Column("profile", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("standing", sa.String(length=16), nullable=False),
+        sa.Column("manifest", sa.JSON(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_result_set_job_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_result_set_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_result_set")),
+        sa.UniqueConstraint("job_id", "profile", name=op.f("uq_result_set_job_id_profile")),
+    )
+    op.create_table(
+        "artifact",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("result_set_id", KEY, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("sop_uid", sa.String(length=64), nullable=False),
+        sa.Column("sop_class", sa.String(length=64), nullable=False),
+        sa.Column("series_uid", sa.String(length=64), nullable=False),
+        sa.Column("transfer_syntax", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_artifact_result_set_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_artifact")),
+        sa.UniqueConstraint("sop_uid", name=op.f("uq_artifact_sop_uid")),
+    )
+    with op.batch_alter_table("artifact", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_artifact_result_set_id"), ["result_set_id"], unique=False)
+
+    op.create_table(
+        "parcel",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_id", KEY, nullable=False),
+        sa.Column("result_set_id", KEY, nullable=True),
+        sa.Column("instances", sa.JSON(), nullable=True),
+        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try", UtcTime(), nullable=False),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("sent_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_parcel_result_set_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_parcel_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_parcel_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_parcel")),
+        sa.UniqueConstraint("result_set_id", "destination", name=op.f("uq_parcel_result_set_id_destination")),
+    )
+    with op.batch_alter_table("parcel", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_parcel_state_next_try"), ["state", "next_try"], unique=False)

@@ -1,0 +1,320 @@
+"""The tables of the ledger. ``migrations/`` creates them; a test keeps the two equal.
+
+The column ``site`` stands in every key from the start: a node may come to serve several departments.
+JSON columns hold what is read whole and never searched.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from dicom_node.archive.database import UtcTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only where the key is INTEGER.
+Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", Key, primary_key=True, autoincrement=True)
+
+
+def _site() -> Column[int]:
+    return Column("site_id", Key, ForeignKey("site.id"), nullable=False)
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("uuid", String(36), nullable=False),  # namespace of our UIDs
+    Column("created_at", UtcTime, nullable=False),
+)
+
+site = Table(
+    "site",
+    metadata,
+    _id(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("called_ae", String(16)),
+    Column("issuer", String(64)),  # default Issuer of Patient ID (0010,0021)
+    Column("time_zone", String(64)),
+    Column("settings", JSON, nullable=False),
+)
+
+identity = Table(
+    "identity",
+    metadata,
+    _id(),
+    _site(),
+    Column("issuer", String(64), nullable=False),
+    Column("patient_id", String(255), nullable=False),
+    Column("attributes", JSON, nullable=False),  # name, birth date, sex as last told
+    Column("replaced_by", Key, ForeignKey("identity.id")),
+    Column("revision", Integer, nullable=False),
+    Column("source", String(64), nullable=False),  # what told it: dicom, hl7, …
+    Column("changed_at", UtcTime, nullable=False),
+    UniqueConstraint("site_id", "issuer", "patient_id"),
+)
+
+study = Table(
+    "study",
+    metadata,
+    _id(),
+    _site(),
+    Column("study_uid", String(64), nullable=False),
+    Column("identity_id", Key, ForeignKey("identity.id")),
+    Column("state", String(16), nullable=False),  # open, ready, held
+    Column("readiness", JSON, nullable=False),  # evidence: by, reason, at
+    Column("outcome", Text, nullable=False),  # what the rules made of it, in words
+    Column("attributes", JSON, nullable=False),
+    Column("first_received", UtcTime, nullable=False),
+    Column("last_received", UtcTime, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),  # last change that the rules have not seen yet
+    Column("decided_at", UtcTime),  # when the rules last looked
+    UniqueConstraint("site_id", "study_uid"),
+    Index(None, "state", "changed_at"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    _id(),
+    _site(),
+    Column("study_id", Key, ForeignKey("study.id"), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("readiness", JSON, nullable=False),
+    Column("attributes", JSON, nullable=False),  # what all its current instances agree on
+    Column("varying", JSON, nullable=False),  # keywords on which they differ
+    Column("instances", Integer, nullable=False),  # current ones
+    Column("origin", String(16), nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("first_received", UtcTime, nullable=False),
+    Column("last_received", UtcTime, nullable=False),
+    Column("association_ended", UtcTime),  # hint: when the association that brought it last ended
+    UniqueConstraint("study_id", "series_uid"),
+    Index(None, "state"),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _id(),
+    _site(),
+    Column("study_id", Key, ForeignKey("study.id")),  # null: rejected, its study is not known
+    Column("series_id", Key, ForeignKey("series.id")),
+    Column("sop_uid", String(255), nullable=False),
+    Column("sop_class", String(64), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # current, superseded, rejected, conflict
+    Column("reason", Text, nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the data set
+    Column("pixel_digest", String(64), nullable=False),
+    Column("transfer_syntax", String(64), nullable=False),
+    Column("plane", JSON),  # geometry of a single-frame image
+    Column("frames", Integer, nullable=False),
+    Column("instance_number", Integer),
+    Column("path", String(255), nullable=False, unique=True),  # relative to the data directory
+    Column("size", BigInteger, nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("association", String(64), nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    UniqueConstraint("site_id", "sop_uid", "revision"),
+    Index(None, "series_id", "state"),
+    Index(None, "state"),
+)
+
+document = Table(
+    "document",
+    metadata,
+    _id(),
+    _site(),
+    Column("identity_id", Key, ForeignKey("identity.id")),
+    Column("kind", String(32), nullable=False),  # fhir, hl7, vcf …
+    Column("source", String(255), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("path", String(255), nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    UniqueConstraint("site_id", "kind", "digest"),
+)
+
+feature = Table(
+    "feature",
+    metadata,
+    _id(),
+    _site(),
+    Column("identity_id", Key, ForeignKey("identity.id"), nullable=False),
+    Column("document_id", Key, ForeignKey("document.id")),
+    Column("code", JSON, nullable=False),
+    Column("value", JSON, nullable=False),
+    Column("unit", String(32), nullable=False),
+    Column("effective_at", UtcTime),
+    Column("state", String(16), nullable=False),
+    Column("extracted_at", UtcTime, nullable=False),
+    Index(None, "identity_id"),
+)
+
+job = Table(
+    "job",
+    metadata,
+    _id(),
+    _site(),
+    Column("study_id", Key, ForeignKey("study.id"), nullable=False),
+    Column("key", String(64), nullable=False),  # domain.job.job_key
+    Column("issue", Integer, nullable=False),  # raised by a rerun on purpose
+    Column("state", String(16), nullable=False),
+    Column("rule", String(64), nullable=False),
+    Column("model", String(64), nullable=False),
+    Column("model_version", String(32), nullable=False),
+    Column("model_digest", String(64), nullable=False),
+    Column("inputs", JSON, nullable=False),  # role -> {"series": id, "instances": [id]}
+    Column("parameters", JSON, nullable=False),
+    Column("destinations", JSON, nullable=False),  # names of peers
+    Column("withheld", JSON, nullable=False),  # name of peer -> why it gets nothing
+    Column("features_digest", String(64), nullable=False),
+    Column("explanation", JSON, nullable=False),  # why this rule chose this series
+    Column("priority", Integer, nullable=False),  # 0 stat, 1 urgent, 2 routine
+    Column("attempt", Integer, nullable=False),
+    Column("owner", String(128)),
+    Column("lease_until", UtcTime),
+    Column("progress", String(64), nullable=False),
+    Column("published_at", UtcTime),  # last time its message was sent
+    Column("run_after", UtcTime, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("finished_at", UtcTime),
+    Column("error", JSON),  # of the last attempt: reason, message, remedy, traceback, output
+    Column("timings", JSON, nullable=False),  # stage -> seconds
+    Column("versions", JSON, nullable=False),
+    UniqueConstraint("key", "issue"),
+    Index(None, "state", "priority", "id"),
+    Index(None, "study_id"),
+)
+
+job_dependency = Table(
+    "job_dependency",
+    metadata,
+    Column("job_id", Key, ForeignKey("job.id"), primary_key=True),
+    Column("needs_job_id", Key, ForeignKey("job.id"), primary_key=True),
+)
+
+finding = Table(
+    "finding",
+    metadata,
+    _id(),
+    _site(),
+    Column("job_id", Key, ForeignKey("job.id"), nullable=False),
+    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation
+    Column("state", String(16), nullable=False),  # proposed, confirmed, rejected
+    Column("name", String(64), nullable=False),
+    Column("content", JSON, nullable=False),  # codes, value, unit, segments, provenance
+    Column("tracking_uid", String(64)),
+    Index(None, "job_id"),
+)
+
+result_set = Table(
+    "result_set",
+    metadata,
+    _id(),
+    _site(),
+    Column("job_id", Key, ForeignKey("job.id"), nullable=False),
+    Column("profile", String(32), nullable=False),
+    Column("state", String(16), nullable=False),  # to encode, encoded
+    Column("standing", String(16), nullable=False),  # current, superseded, withdrawn
+    Column("manifest", JSON, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("job_id", "profile"),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    _id(),
+    Column("result_set_id", Key, ForeignKey("result_set.id"), nullable=False),
+    Column("kind", String(16), nullable=False),  # seg, sr
+    Column("sop_uid", String(64), nullable=False, unique=True),
+    Column("sop_class", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("transfer_syntax", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the file
+    Column("path", String(255), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Index(None, "result_set_id"),
+)
+
+parcel = Table(
+    "parcel",
+    metadata,
+    _id(),
+    _site(),
+    Column("study_id", Key, ForeignKey("study.id"), nullable=False),
+    Column("result_set_id", Key, ForeignKey("result_set.id")),
+    Column("instances", JSON),  # ids, when received objects are routed on
+    Column("destination", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # due, sent, present, committed, refused, held
+    Column("tries", Integer, nullable=False),
+    Column("next_try", UtcTime, nullable=False),
+    Column("error", JSON),
+    Column("created_at", UtcTime, nullable=False),
+    Column("sent_at", UtcTime),
+    UniqueConstraint("result_set_id", "destination"),
+    Index(None, "state", "next_try"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    _id(),
+    _site(),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", String(32), nullable=False),  # "job done", "parcel sent", …
+    Column("by", String(128), nullable=False),  # stage, worker or person
+    Column("study_id", Key),
+    Column("series_id", Key),
+    Column("job_id", Key),
+    Column("parcel_id", Key),
+    Column("detail", JSON, nullable=False),
+    Index(None, "study_id"),
+    Index(None, "job_id"),
+)
+
+process = Table(
+    "process",
+    metadata,
+    Column("name", String(128), primary_key=True),  # kind:host:pid
+    Column("kind", String(16), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    Column("idle", Boolean, nullable=False),
+    Column("detail", JSON, nullable=False),
+)
