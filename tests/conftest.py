@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-
-def unavailable(what: str, remedy: str) -> None:
-    """Skip where something outside is missing; under CI that is a failure."""
-    message = f"{what}; {remedy}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(message)
-    pytest.skip(message)
+from peers import Orthanc, RedisServer, program, unavailable
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +17,27 @@ def test_data() -> Path:
     if not folder or not Path(folder).is_dir():
         unavailable("no real test data", "set DICOM_NODE_TEST_DATA to its folder")
     return Path(folder or "")
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """A running, empty Orthanc."""
+    program("Orthanc")
+    server = Orthanc(tmp_path / "orthanc")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running, empty Redis server."""
+    program("redis-server")
+    server = RedisServer(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

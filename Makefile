@@ -1,0 +1,55 @@
+# make demo [STUDY=folder]   a study through the whole node, everything embedded
+# make test                  every suite; PYTEST="-k name" narrows it
+# make check                 ruff, mypy, import-linter
+# make clean                 remove the environment and what was built
+
+VENV = .venv
+BIN = $(VENV)/bin
+PYTHON = python3
+STUDY =
+PYTEST =
+SUITES = tests/unit tests/architecture tests/integration tests/acceptance
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: demo test check peers clean
+
+demo: $(VENV)/.run
+	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
+
+test: $(VENV)/.dev peers
+	$(BIN)/python -m pytest $(SUITES) $(PYTEST)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The programs the tests talk to. Where they may not be installed the command is printed, and tests skip with it.
+peers:
+	@sh tests/install_peers.sh
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.run: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "installing dicom-node; the first time this downloads PyTorch"
+	@$(PIP) -e '.[worker,embedded]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "installing dicom-node, its tests and its checks; the first time this downloads PyTorch"
+	@$(PIP) -e '.[all]' --group test --group check
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.pip:
+	@for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11; do \
+	    if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        $$python -m venv $(VENV) && $(BIN)/python -m pip --disable-pip-version-check install --quiet 'pip>=25.1' \
+	            && touch $@; exit; \
+	    fi; \
+	done; \
+	echo "no Python 3.11 or newer with venv and pip was found" >&2; \
+	echo "install one (Debian, Ubuntu: apt-get install python3 python3-venv; macOS: brew install python)," >&2; \
+	echo "or name one: make PYTHON=/path/to/python3" >&2; \
+	exit 1
