@@ -202,7 +202,8 @@ job = Table(
     Column("features_digest", String(64), nullable=False),
     Column("explanation", JSON, nullable=False),  # why this rule chose this series
     Column("priority", Integer, nullable=False),  # 0 stat, 1 urgent, 2 routine
-    Column("attempt", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),  # raised by each claim
+    Column("excused", Integer, nullable=False),  # attempts that do not count
     Column("owner", String(128)),
     Column("lease_until", UtcTime),
     Column("progress", String(64), nullable=False),

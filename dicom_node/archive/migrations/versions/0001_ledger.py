@@ -159,6 +159,7 @@ def upgrade() -> None:
         sa.Column("explanation", sa.JSON(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("excused", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(length=128), nullable=True),
         sa.Column("lease_until", UtcTime(), nullable=True),
         sa.Column("progress", sa.String(length=64), nullable=False),

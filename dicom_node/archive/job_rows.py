@@ -1,0 +1,79 @@
+"""Rows of the table of jobs as records, and the other way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from dicom_node.archive.database import db_now
+from dicom_node.archive.schema import job, study
+from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries
+
+
+def columns_of(new: NewJob) -> dict[str, Any]:
+    """Values of the row that a planned job begins with."""
+    return {
+        "site_id": 1,
+        "study_id": new.study_id,
+        "key": new.key,
+        "issue": new.issue,
+        "state": JobState.QUEUED,
+        "rule": new.rule,
+        "model": new.model,
+        "model_version": new.model_version,
+        "model_digest": new.model_digest,
+        "inputs": {selected.role: selected.as_json() for selected in new.inputs},
+        "parameters": dict(new.parameters),
+        "destinations": list(new.destinations),
+        "withheld": dict(new.withheld),
+        "features_digest": "",
+        "explanation": dict(new.explanation),
+        "priority": int(new.priority),
+        "attempt": 0,
+        "excused": 0,
+        "progress": "",
+        "run_after": db_now(),
+        "created_at": db_now(),
+        "timings": {},
+        "versions": {},
+    }
+
+
+def select_jobs() -> Select[Any]:
+    """All columns of jobs, with the UID of their study."""
+    return select(job, study.c.study_uid).join(study, study.c.id == job.c.study_id)
+
+
+def job_of(row: Any) -> Job:
+    """A row of ``select_jobs`` as a record."""
+    inputs = tuple(SelectedSeries.from_json(role, value) for role, value in sorted(row.inputs.items()))
+    return Job(
+        id=row.id,
+        site_id=row.site_id,
+        study_id=row.study_id,
+        study_uid=row.study_uid,
+        key=row.key,
+        issue=row.issue,
+        state=JobState(row.state),
+        rule=row.rule,
+        model=row.model,
+        model_version=row.model_version,
+        model_digest=row.model_digest,
+        inputs=inputs,
+        parameters=row.parameters,
+        destinations=tuple(row.destinations),
+        withheld=row.withheld,
+        explanation=row.explanation,
+        priority=Priority(row.priority),
+        attempt=row.attempt,
+        excused=row.excused,
+        owner=row.owner,
+        progress=row.progress,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        timings=row.timings,
+        versions=row.versions,
+    )

@@ -1,0 +1,316 @@
+"""Jobs in the ledger: planned once, claimed by one worker at a time, committed once.
+
+The database is the queue; the broker only rings. A claim raises ``attempt``, and every later write names its
+attempt and must hit one row, so a worker that was paused or cut off commits nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.archive import events
+from dicom_node.archive.database import Database, db_later, db_now
+from dicom_node.archive.job_rows import columns_of, job_of, select_jobs
+from dicom_node.archive.results import Outcome, artifact_of, insert_result
+from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
+from dicom_node.domain.job import UNFINISHED, Claim, Job, JobState, NewJob, Priority, SelectedSeries
+from dicom_node.domain.parcel import Artifact
+from dicom_node.errors import DicomNodeError, Fenced, LedgerError
+
+RETRY_PAUSE_S = 5.0
+INFRASTRUCTURE_PAUSE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A stored image that a job reads."""
+
+    sop_uid: str
+    path: str  # relative to the data directory
+
+
+class Ledger:
+    """Jobs: the writes and reads of every stage that deals with them."""
+
+    def __init__(self, database: Database, maximum_attempts: int = 3) -> None:
+        self.database = database
+        self.maximum_attempts = maximum_attempts
+
+    def installation(self) -> uuid.UUID:
+        """Namespace of the UIDs this installation makes."""
+        with self.database.read() as connection:
+            return uuid.UUID(connection.execute(select(installation.c.uuid)).scalar_one())
+
+    def plan(self, new: NewJob, by: str = "planner") -> int | None:
+        """Add a job; None when the same study content, model and parameters were planned before.
+
+        Unfinished jobs of the same rule on the same study, planned on another selection, are superseded.
+        """
+        try:
+            with self.database.write() as connection:
+                known = select(job.c.id).where(job.c.key == new.key, job.c.issue == new.issue)
+                if connection.execute(known).first() is not None:
+                    return None
+                job_id = int(connection.execute(insert(job).values(columns_of(new)).returning(job.c.id)).scalar_one())
+                detail = {"rule": new.rule, "model": f"{new.model} {new.model_version}"}
+                events.record(connection, "job planned", by, detail, study_id=new.study_id, job_id=job_id)
+                _supersede_unfinished(connection, new, job_id)
+                return job_id
+        except IntegrityError:
+            return None  # another planner was faster; the row is the same
+
+    def claim(self, job_id: int, owner: str, lease_s: float) -> Claim | None:
+        """Take the job, or None: another worker holds it, or it is no longer queued."""
+        free = or_(
+            job.c.state == JobState.QUEUED,
+            and_(job.c.state == JobState.RUNNING, job.c.lease_until < db_now()),
+        )
+        statement = (
+            update(job)
+            .where(job.c.id == job_id, free, job.c.run_after <= db_now())
+            .where(job.c.attempt - job.c.excused < self.maximum_attempts)
+            .values(
+                state=JobState.RUNNING,
+                attempt=job.c.attempt + 1,
+                owner=owner,
+                lease_until=db_later(lease_s),
+                started_at=db_now(),
+                progress="claimed",
+            )
+            .returning(job.c.attempt, job.c.study_id)
+        )
+        with self.database.write() as connection:
+            row = connection.execute(statement).first()
+            if row is None:
+                return None
+            detail = {"attempt": row.attempt}
+            events.record(connection, "job started", owner, detail, study_id=row.study_id, job_id=job_id)
+            return Claim(job_id, int(row.attempt), owner)
+
+    def next_queued(self) -> int | None:
+        """The job a worker without a broker should try to claim."""
+        statement = (
+            select(job.c.id)
+            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now())
+            .order_by(job.c.priority, job.c.id)
+            .limit(1)
+        )
+        with self.database.read() as connection:
+            found = connection.execute(statement).scalar()
+        return None if found is None else int(found)
+
+    def heartbeat(self, claim: Claim, lease_s: float, progress: str) -> bool:
+        """Renew the lease; False when the job is no longer this attempt's."""
+        with self.database.write() as connection:
+            statement = _owned(claim).values(lease_until=db_later(lease_s), progress=progress[:64])
+            return connection.execute(statement).rowcount == 1
+
+    def commit(self, claim: Claim, outcome: Outcome) -> None:
+        """Hand in the result: findings, artifacts and parcels in one transaction.
+
+        Raises:
+            Fenced: the job is no longer this attempt's; nothing was written.
+        """
+        with self.database.write() as connection:
+            done = _owned(claim).values(
+                state=JobState.DONE,
+                finished_at=db_now(),
+                lease_until=None,
+                progress="done",
+                error=None,
+                timings=dict(outcome.timings),
+                versions=dict(outcome.versions),
+            )
+            row = connection.execute(done.returning(*job.c)).first()
+            if row is None:
+                raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
+            insert_result(connection, row, outcome)
+            detail = {"attempt": claim.attempt, "results": [made.kind for made in outcome.artifacts]}
+            events.record(connection, "job done", claim.owner, detail, study_id=row.study_id, job_id=claim.job_id)
+
+    def fail(
+        self, claim: Claim, error: DicomNodeError, *, again: bool, excused: bool = False, **detail: Any
+    ) -> JobState:
+        """End this attempt without a result.
+
+        ``again``: it may be tried again, if attempts are left; ``excused``: the attempt does not count, since
+        infrastructure failed. Returns the state the job is in now.
+
+        Raises:
+            Fenced: the job is no longer this attempt's.
+        """
+        record: dict[str, Any] = {"reason": error.reason, "message": error.message, "remedy": error.remedy, **detail}
+        with self.database.write() as connection:
+            row = connection.execute(select(job).where(job.c.id == claim.job_id)).one()
+            counted = row.attempt - row.excused - (1 if excused else 0)
+            state = JobState.FAILED
+            if again:
+                state = JobState.QUEUED if counted < self.maximum_attempts else JobState.QUARANTINED
+            values: dict[str, Any] = {"state": state, "error": record, "lease_until": None, "owner": None}
+            if state == JobState.QUEUED:
+                pause = INFRASTRUCTURE_PAUSE_S if excused else RETRY_PAUSE_S
+                values |= {"published_at": None, "run_after": db_later(pause), "progress": "to be tried again"}
+                values |= {"excused": row.excused + (1 if excused else 0)}
+            else:
+                values |= {"finished_at": db_now(), "progress": str(state)}
+            if connection.execute(_owned(claim).values(**values)).rowcount != 1:
+                raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
+            kind = "job to be tried again" if state == JobState.QUEUED else f"job {state}"
+            shown = {key: record[key] for key in ("reason", "message", "remedy")}
+            events.record(connection, kind, claim.owner, shown, study_id=row.study_id, job_id=claim.job_id)
+            return state
+
+    def release(self, claim: Claim) -> bool:
+        """Give the job back unharmed, on a graceful stop."""
+        values = {"state": JobState.QUEUED, "owner": None, "lease_until": None, "published_at": None}
+        with self.database.write() as connection:
+            statement = _owned(claim).values(**values, excused=job.c.excused + 1, progress="handed back")
+            return connection.execute(statement).rowcount == 1
+
+    def expire(self, owners: Sequence[str] = ()) -> int:
+        """Put back jobs whose lease ran out, or whose owner is known to be dead; quarantine the hopeless."""
+        overdue = and_(job.c.state == JobState.RUNNING, job.c.lease_until < db_now())
+        if owners:
+            overdue = or_(overdue, and_(job.c.state == JobState.RUNNING, job.c.owner.in_(owners)))
+        with self.database.write() as connection:
+            rows = connection.execute(select(job).where(overdue)).all()
+            for row in rows:
+                hopeless = row.attempt - row.excused >= self.maximum_attempts
+                state = JobState.QUARANTINED if hopeless else JobState.QUEUED
+                values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None, "published_at": None}
+                if hopeless:
+                    error = {
+                        "reason": "worker-lost",
+                        "message": f"the worker was lost {row.attempt} times while running this job",
+                        "remedy": "look at the worker's log and memory, then: dicom-node jobs retry " + str(row.id),
+                    }
+                    values |= {"error": error, "finished_at": db_now(), "progress": str(state)}
+                connection.execute(update(job).where(job.c.id == row.id, job.c.attempt == row.attempt).values(**values))
+                kind = "job quarantined" if hopeless else "worker lost"
+                detail = {"owner": row.owner}
+                events.record(connection, kind, "reconciler", detail, study_id=row.study_id, job_id=row.id)
+            return len(rows)
+
+    def retry(self, job_id: int, by: str) -> JobState:
+        """Queue a failed or quarantined job again, with all its attempts.
+
+        Raises:
+            LedgerError: there is no such job, or it is not one to be retried.
+        """
+        with self.database.write() as connection:
+            row = connection.execute(select(job).where(job.c.id == job_id)).first()
+            if row is None:
+                raise LedgerError(f"there is no job {job_id}", reason="no-such-job", remedy="dicom-node jobs list")
+            if row.state not in (JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED):
+                raise LedgerError(
+                    f"job {job_id} is {row.state}; only failed, quarantined and cancelled jobs are retried",
+                    reason="not-retryable",
+                )
+            values = {"state": JobState.QUEUED, "excused": row.attempt, "published_at": None, "finished_at": None}
+            connection.execute(
+                update(job).where(job.c.id == job_id).values(**values, run_after=db_now(), progress="retried by hand")
+            )
+            events.record(connection, "job retried", by, study_id=row.study_id, job_id=job_id)
+            return JobState.QUEUED
+
+    def to_publish(self, republish_after_s: float, limit: int = 200) -> tuple[tuple[int, Priority], ...]:
+        """Queued jobs whose message was never sent, or so long ago that it may be lost."""
+        lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
+        statement = (
+            select(job.c.id, job.c.priority)
+            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), lost)
+            .order_by(job.c.priority, job.c.id)
+            .limit(limit)
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(statement).all()
+        return tuple((int(row.id), Priority(row.priority)) for row in rows)
+
+    def mark_published(self, job_ids: Sequence[int]) -> None:
+        """Note that the messages of these jobs were sent."""
+        with self.database.write() as connection:
+            connection.execute(update(job).where(job.c.id.in_(job_ids)).values(published_at=db_now()))
+
+    def unpublish(self) -> int:
+        """All queued jobs need a message again: the broker lost its data."""
+        with self.database.write() as connection:
+            statement = update(job).where(job.c.state == JobState.QUEUED).values(published_at=None)
+            return int(connection.execute(statement).rowcount)
+
+    def job(self, job_id: int) -> Job | None:
+        """One job, or None."""
+        with self.database.read() as connection:
+            row = connection.execute(select_jobs().where(job.c.id == job_id)).first()
+        return None if row is None else job_of(row)
+
+    def jobs(
+        self,
+        *,
+        study_id: int | None = None,
+        rule: str | None = None,
+        states: Sequence[JobState] = (),
+        limit: int = 1000,
+    ) -> tuple[Job, ...]:
+        """Jobs, newest first."""
+        statement = select_jobs().order_by(job.c.id.desc()).limit(limit)
+        if study_id is not None:
+            statement = statement.where(job.c.study_id == study_id)
+        if rule is not None:
+            statement = statement.where(job.c.rule == rule)
+        if states:
+            statement = statement.where(job.c.state.in_(states))
+        with self.database.read() as connection:
+            rows = connection.execute(statement).all()
+        return tuple(job_of(row) for row in rows)
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs by state."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(job.c.state, func.count()).group_by(job.c.state)).all()
+        return {str(state): int(count) for state, count in rows}
+
+    def running_owners(self) -> tuple[str, ...]:
+        """Owners of the jobs that run."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(job.c.owner).where(job.c.state == JobState.RUNNING).distinct()).scalars()
+            return tuple(owner for owner in rows if owner)
+
+    def sources(self, selected: SelectedSeries) -> tuple[SourceFile, ...]:
+        """The stored images of a selection."""
+        statement = select(instance.c.sop_uid, instance.c.path).where(instance.c.id.in_(selected.instances))
+        with self.database.read() as connection:
+            rows = connection.execute(statement.order_by(instance.c.id)).all()
+        return tuple(SourceFile(row.sop_uid, row.path) for row in rows)
+
+    def artifacts(self, job_id: int) -> tuple[Artifact, ...]:
+        """The result objects of a job's current result sets."""
+        with self.database.read() as connection:
+            statement = select(artifact).join(result_set).where(result_set.c.job_id == job_id).order_by(artifact.c.id)
+            return tuple(artifact_of(row) for row in connection.execute(statement).all())
+
+    def findings(self, job_id: int) -> tuple[Mapping[str, Any], ...]:
+        """What a job found: kind, name, state and content of each finding."""
+        with self.database.read() as connection:
+            rows = connection.execute(select(finding).where(finding.c.job_id == job_id).order_by(finding.c.id)).all()
+        return tuple({"kind": r.kind, "name": r.name, "state": r.state, **r.content} for r in rows)
+
+
+def _owned(claim: Claim) -> Any:
+    return update(job).where(job.c.id == claim.job_id, job.c.attempt == claim.attempt, job.c.state == JobState.RUNNING)
+
+
+def _supersede_unfinished(connection: Connection, new: NewJob, job_id: int) -> None:
+    older = and_(
+        job.c.study_id == new.study_id, job.c.rule == new.rule, job.c.id != job_id, job.c.state.in_(UNFINISHED)
+    )
+    values = {"state": JobState.SUPERSEDED, "finished_at": db_now(), "progress": f"superseded by job {job_id}"}
+    rows = connection.execute(update(job).where(older).values(**values).returning(job.c.id)).all()
+    for row in rows:
+        detail = {"by_job": job_id}
+        events.record(connection, "job superseded", "planner", detail, study_id=new.study_id, job_id=row.id)

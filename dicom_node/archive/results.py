@@ -1,0 +1,109 @@
+"""What a finished job leaves in the ledger: findings, a result set, its artifacts, and parcels to deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.archive.database import db_now
+from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
+from dicom_node.domain.finding import Findings
+from dicom_node.domain.parcel import Artifact, ParcelState
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt hands in."""
+
+    findings: tuple[Mapping[str, Any], ...]  # kind, name, content, tracking_uid
+    artifacts: tuple[Artifact, ...]
+    manifest: Mapping[str, Any]
+    timings: Mapping[str, float]  # stage -> seconds
+    versions: Mapping[str, str]
+    profile: str = "default"
+
+
+def artifact_of(row: Any) -> Artifact:
+    """A row of the table of artifacts as a record."""
+    return Artifact(
+        row.kind, row.sop_uid, row.sop_class, row.series_uid, row.transfer_syntax, row.digest, row.path, row.size
+    )
+
+
+def findings_for_ledger(findings: Findings) -> tuple[Mapping[str, Any], ...]:
+    """Findings as the rows the ledger keeps."""
+    rows: list[Mapping[str, Any]] = []
+    for segment in findings.segments:
+        rows.append(
+            {"kind": "segment", "name": segment.label, "tracking_uid": segment.tracking_uid, "content": asdict(segment)}
+        )
+    for measurement in findings.measurements:
+        content = asdict(measurement)
+        rows.append({"kind": "measurement", "name": measurement.name, "tracking_uid": None, "content": content})
+    for evaluation in findings.evaluations:
+        content = asdict(evaluation)
+        rows.append({"kind": "evaluation", "name": evaluation.name, "tracking_uid": None, "content": content})
+    return tuple(rows)
+
+
+def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
+    """Findings, result set, artifacts, and a parcel for each destination; older result sets step back."""
+    siblings = select(job.c.id).where(
+        job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id != row.id, job.c.id < row.id
+    )
+    replaced = (
+        update(result_set)
+        .where(result_set.c.job_id.in_(siblings), result_set.c.standing == "current")
+        .values(standing="superseded")
+        .returning(result_set.c.id)
+    )
+    old = [int(found) for found in connection.execute(replaced).scalars()]
+    if old:
+        connection.execute(
+            update(parcel)
+            .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.DUE)
+            .values(state=ParcelState.HELD, error={"reason": "superseded", "message": "a newer result replaces it"})
+        )
+    for found in outcome.findings:
+        connection.execute(insert(finding).values(site_id=row.site_id, job_id=row.id, state="proposed", **found))
+    new_set = {
+        "site_id": row.site_id,
+        "job_id": row.id,
+        "profile": outcome.profile,
+        "state": "encoded",
+        "standing": "current",
+        "manifest": dict(outcome.manifest),
+        "created_at": db_now(),
+    }
+    set_id = connection.execute(insert(result_set).values(new_set).returning(result_set.c.id)).scalar_one()
+    for made in outcome.artifacts:
+        connection.execute(
+            insert(artifact).values(
+                site_id=row.site_id,
+                result_set_id=set_id,
+                kind=made.kind,
+                sop_uid=made.sop_uid,
+                sop_class=made.sop_class,
+                series_uid=made.series_uid,
+                transfer_syntax=made.transfer_syntax,
+                digest=made.digest,
+                path=made.path,
+                size=made.size,
+            )
+        )
+    for destination in row.destinations if outcome.artifacts else ():
+        connection.execute(
+            insert(parcel).values(
+                site_id=row.site_id,
+                study_id=row.study_id,
+                result_set_id=set_id,
+                destination=destination,
+                state=ParcelState.DUE,
+                tries=0,
+                next_try=db_now(),
+                created_at=db_now(),
+            )
+        )
