@@ -25,7 +25,8 @@ class InputRole:
     modality: str
     minimum_slices: int
     conditions: tuple[str, ...]  # CEL over DICOM keywords; all must hold
-    prefer: tuple[str, ...]  # which series wins, in order: "smallest KEYWORD", "largest KEYWORD" or a CEL condition
+    prefer: tuple[str, ...]  # which series wins, in order: "smallest KEYWORD", "largest KEYWORD" or a CEL condition;
+    # the keyword may be "instances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,26 @@ class SegmentSpec:
 class MeasurementSpec:
     """A measurement of the catalogue, and the segments it is taken over."""
 
-    name: str  # in workers.inference.measurements
+    name: str  # unique in the contract, e.g. "laa_950"; that of the findings
+    kind: str  # in the catalogue of workers.inference.measurements, e.g. "laa"
     of: tuple[tuple[str, ...], ...]  # groups of segment names; each group is measured together
     parameters: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolBound:
+    """What the acquisition must be like for a published criterion to apply; one attribute, at least one bound.
+
+    Except with ``absent``, an attribute that the series does not have, or on which its images differ, fits no bound:
+    what is not known to fit does not fit.
+    """
+
+    keyword: str  # DICOM keyword, e.g. "SliceThickness"
+    at_least: float | None = None
+    at_most: float | None = None
+    matching: str | None = None  # regular expression that must be found in the value
+    not_matching: str | None = None  # regular expression that must not be found in the value
+    absent: bool = False  # the attribute must be absent or empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +78,8 @@ class EvaluationSpec:
     site: Code
     of: tuple[str, ...]  # segment names that are judged together
     measurement: str  # name of the measurement that decides
-    present_above: float  # in the measurement's unit
-    protocol: tuple[str, ...]  # CEL over the series' attributes; all must hold, or the answer is "not evaluated"
+    present_from: float  # in the measurement's unit; present at or above, absent below
+    protocol: tuple[ProtocolBound, ...]  # all must hold, or the answer is "not evaluated"
     source: str  # citation
 
 
