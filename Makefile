@@ -23,6 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@for scripts in models/*/scripts; do $(BIN)/mypy $$scripts || exit 1; done
 	$(BIN)/lint-imports
 
 # The programs the tests talk to. Where they may not be installed the command is printed, and tests skip with it.
