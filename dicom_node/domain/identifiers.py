@@ -11,6 +11,9 @@ _UID = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
 IMPLEMENTATION_CLASS_UID = "2.25.302917452680935163842078812049384671"
 IMPLEMENTATION_VERSION_NAME = "DICOM_NODE_0_1"
 
+# Private Information Creator UID of the receipt in an object's file meta information (PS3.10 7.1, 0002,0100).
+RECEIPT_CREATOR_UID = "2.25.302917452680935163842078812049384672"
+
 
 def is_valid_uid(text: str) -> bool:
     """Whether ``text`` is a UID: at most 64 characters, numeric components without leading zeros (PS3.5 9.1)."""

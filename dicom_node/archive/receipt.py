@@ -1,0 +1,74 @@
+"""Who sent an object, when and over which association: kept in its file meta information.
+
+The durable file is the only receipt of an object, so it must hold by itself what a rule or an inquiry asks later.
+PS3.10 7.1: (0002,0016)-(0002,0018) name the AE titles; our own (0002,0102) holds the rest as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dicom_node.domain.identifiers import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    RECEIPT_CREATOR_UID,
+)
+
+_PREAMBLE = b"\0" * 128 + b"DICM"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How one object reached us."""
+
+    calling_ae: str  # who sent it
+    called_ae: str  # whom it was sent to: us
+    peer: str  # network address of the sender, or the door it came through
+    association: str  # our name for the association or upload
+    received: datetime  # aware, UTC
+
+    def to_json(self) -> bytes:
+        """Peer, association and time; the AE titles have elements of their own."""
+        content = {
+            "peer": self.peer,
+            "association": self.association,
+            "received": self.received.astimezone(UTC).isoformat(timespec="milliseconds"),
+        }
+        return json.dumps(content, separators=(",", ":")).encode("ascii")
+
+
+def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, receipt: Receipt) -> bytes:
+    """Preamble and file meta information of PS3.10 7.1, to stand before a data set.
+
+    The UIDs of the object are bytes as its sender wrote them, since even a malformed one is kept.
+    """
+    private = receipt.to_json()
+    elements = b"".join(
+        (
+            struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1",
+            _element(0x0002, b"UI", sop_class),
+            _element(0x0003, b"UI", sop_instance),
+            _element(0x0010, b"UI", transfer_syntax.encode("ascii")),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" "),
+            _element(0x0016, b"AE", _title(receipt.calling_ae), b" "),
+            _element(0x0017, b"AE", _title(receipt.calling_ae), b" "),
+            _element(0x0018, b"AE", _title(receipt.called_ae), b" "),
+            _element(0x0100, b"UI", RECEIPT_CREATOR_UID.encode("ascii")),
+            struct.pack("<HH2sHL", 2, 0x0102, b"OB", 0, len(private) + len(private) % 2),
+            private + b" " * (len(private) % 2),
+        )
+    )
+    return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
+
+
+def _element(element: int, vr: bytes, value: bytes, pad: bytes = b"\0") -> bytes:
+    value += pad * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
+
+
+def _title(title: str) -> bytes:
+    return title.encode("ascii", errors="replace")[:16]

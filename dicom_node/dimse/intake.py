@@ -1,0 +1,184 @@
+"""Follows the messages of one association: C-STORE goes to the store service, anything else is handed on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from dicom_node.dimse.command import C_STORE_RQ, Command, CommandError, Status, store_response
+from dicom_node.dimse.framing import Fragment, FramingError
+from dicom_node.dimse.inbound import InboundAssociation, InboundObject, ObjectSink, StoreService
+
+LARGEST_COMMAND = 1 << 16  # bytes; real ones have some hundred
+LARGEST_IDENTIFIER = 1 << 20  # bytes of a data set that is not stored but decoded
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedContext:
+    """What a presentation context was accepted for."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(slots=True)
+class _Store:
+    """A C-STORE under way. Without a sink its data set is read and dropped, and ``status`` says why."""
+
+    command: Command
+    context: int
+    sink: ObjectSink | None
+    status: int = Status.SUCCESS
+    pending: list[memoryview] = field(default_factory=list)  # received, not written yet
+    size: int = 0  # bytes written
+
+
+class Intake:
+    """Takes the fragments of one association, from one thread.
+
+    ``respond`` sends an encoded PDU; ``forward`` takes what is no C-STORE: context, message control header and bytes.
+    """
+
+    def __init__(
+        self,
+        service: StoreService,
+        association: InboundAssociation,
+        contexts: Mapping[int, AcceptedContext],
+        respond: Callable[[bytes], None],
+        forward: Callable[[int, int, bytes], None],
+    ) -> None:
+        self._service = service
+        self._association = association
+        self._contexts = contexts
+        self._respond = respond
+        self._forward = forward
+        self._command = bytearray()
+        self._store: _Store | None = None
+        self._forwarded = -1  # bytes of a data set that is handed on; -1: none is expected
+        self.objects = 0  # answered with Success
+
+    @property
+    def receiving(self) -> bool:
+        """Whether an object is under way."""
+        return self._store is not None
+
+    def take(self, fragment: Fragment) -> None:
+        """Follow one fragment; its view is used until :meth:`flush`.
+
+        Raises:
+            FramingError, CommandError: the peer breaks the protocol; its association is aborted.
+            OSError: the response cannot be sent.
+        """
+        store = self._store
+        if fragment.command:
+            self._take_command(fragment)
+        elif store is not None:
+            if fragment.context != store.context:
+                raise FramingError("the data set came in another presentation context than its command")
+            store.pending.append(fragment.view)
+            if fragment.last:
+                self._finish(store)
+        elif self._forwarded >= 0:
+            self._forwarded += len(fragment.view)
+            if self._forwarded > LARGEST_IDENTIFIER:
+                raise FramingError(f"an identifier of more than {LARGEST_IDENTIFIER} bytes")
+            self._forward(fragment.context, 2 if fragment.last else 0, bytes(fragment.view))
+            if fragment.last:
+                self._forwarded = -1
+        else:
+            raise FramingError("a data set without a command")
+
+    def flush(self) -> None:
+        """Write what was taken; afterwards the views may be overwritten."""
+        store = self._store
+        if store is None or not store.pending:
+            return
+        views, store.pending = store.pending, []
+        if store.sink is None:
+            return
+        try:
+            store.sink.write(views)
+            store.size += sum(map(len, views))
+        except OSError as error:
+            self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be written: {error}")
+
+    def discard(self) -> None:
+        """Leave nothing of an object that is not complete."""
+        store, self._store = self._store, None
+        if store is not None and store.sink is not None:
+            store.sink.discard()
+
+    def _take_command(self, fragment: Fragment) -> None:
+        if self._store is not None or self._forwarded >= 0:
+            raise FramingError("a command before the data set of the last one has ended")
+        self._command += fragment.view
+        if len(self._command) > LARGEST_COMMAND:
+            raise CommandError(f"a command set of more than {LARGEST_COMMAND} bytes")
+        if not fragment.last:
+            return
+        encoded, self._command = bytes(self._command), bytearray()
+        command = Command.parse(encoded)
+        accepted = self._contexts.get(fragment.context)
+        if accepted is None:
+            raise CommandError(f"a command in presentation context {fragment.context}, which was not accepted")
+        if command.field == C_STORE_RQ:
+            self._begin(command, fragment.context, accepted)
+        else:
+            self._forwarded = 0 if command.has_data_set else -1
+            self._forward(fragment.context, 3, encoded)
+
+    def _begin(self, command: Command, context: int, accepted: AcceptedContext) -> None:
+        if command.number(0x0110) is None:
+            raise CommandError("a C-STORE without a Message ID")
+        store = _Store(command, context, None)
+        self._store = store
+        if not command.sop_class or not command.sop_instance:
+            self._refuse(store, Status.CANNOT_UNDERSTAND, "its command names no SOP class or no SOP instance")
+        elif command.sop_class != accepted.abstract_syntax.encode("ascii"):
+            self._refuse(
+                store,
+                Status.SOP_CLASS_NOT_SUPPORTED,
+                f"its SOP class {command.sop_class!r} is not {accepted.abstract_syntax} of its context",
+            )
+        else:
+            inbound = InboundObject(
+                command.sop_class, command.sop_instance, accepted.transfer_syntax, self._association
+            )
+            try:
+                store.sink = self._service.begin(inbound)
+            except OSError as error:
+                self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be written: {error}")
+        if not command.has_data_set:
+            self._finish(store)
+
+    def _finish(self, store: _Store) -> None:
+        self.flush()
+        sink = store.sink
+        if sink is not None and store.size == 0:
+            self._refuse(store, Status.CANNOT_UNDERSTAND, "it has no data set")
+        elif sink is not None:
+            store.sink = None
+            try:
+                sink.commit()
+                self.objects += 1
+            except OSError as error:
+                self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be made durable: {error}")
+        self._store = None
+        self._respond(store_response(store.command, store.context, store.status))
+
+    def _refuse(self, store: _Store, status: Status, why: str) -> None:
+        """Drop the object; the rest of it is read, and then answered with ``status``."""
+        store.status = status
+        sink, store.sink = store.sink, None
+        if sink is not None:
+            sink.discard()
+        LOGGER.error(
+            "object from %s (%s) refused with 0x%04X: %s",
+            self._association.calling_ae,
+            self._association.peer,
+            status,
+            why,
+        )

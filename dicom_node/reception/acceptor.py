@@ -1,0 +1,39 @@
+"""The acceptor process: receives images and does nothing else, so that nothing else can hold it up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from dicom_node.archive.files import ObjectStore
+from dicom_node.dimse.acceptor import Acceptor
+from dicom_node.errors import DicomNodeError
+from dicom_node.reception.hints import Hints
+from dicom_node.reception.store import FileStoreService
+from dicom_node.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
+
+
+def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | None = None) -> None:
+    """Receive objects until ``stop`` is set; then finish those under way and return.
+
+    ``name`` is that of the acceptor's folder in the file store; each process needs its own.
+
+    Raises:
+        ConfigurationError: the address cannot be bound or the data directory cannot be written.
+    """
+    stop = stop or threading.Event()
+    store = ObjectStore(settings.node.data_dir)
+    writer = store.writer(name)
+    hints = Hints(store.places.hints)
+    acceptor = Acceptor(settings, FileStoreService(writer, hints))
+    acceptor.start()
+    try:
+        while not stop.wait(1.0):
+            if not acceptor.alive():
+                raise DicomNodeError("the acceptor has stopped listening", reason="acceptor-stopped")
+    finally:
+        acceptor.stop()
+        hints.close()
+    LOGGER.info("the acceptor has stopped")

@@ -1,0 +1,71 @@
+"""The store service: data sets from peers become files, each with its receipt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from dicom_node.archive.files import Reservation, SegmentWriter
+from dicom_node.archive.receipt import Receipt, file_meta
+from dicom_node.dimse.inbound import InboundAssociation, InboundObject
+from dicom_node.reception.hints import Hints
+
+
+class FileStoreService:
+    """Puts each object into the file store as it was received, bit for bit."""
+
+    def __init__(self, writer: SegmentWriter, hints: Hints) -> None:
+        self._writer = writer
+        self._hints = hints
+
+    def begin(self, inbound: InboundObject) -> FileSink:
+        """Reserve a place for the object.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        association = inbound.association
+        receipt = Receipt(
+            calling_ae=association.calling_ae,
+            called_ae=association.called_ae,
+            peer=association.peer,
+            association=association.id,
+            received=datetime.now(UTC),
+        )
+        meta = file_meta(inbound.sop_class, inbound.sop_instance, inbound.transfer_syntax, receipt)
+        return FileSink(self._writer.reserve(), meta, self._hints)
+
+    def association_ended(self, association: InboundAssociation, objects: int, *, aborted: bool) -> None:
+        """Tell the node; most studies are whole when their association ends."""
+        self._hints.association_ended(
+            association.id,
+            calling_ae=association.calling_ae,
+            called_ae=association.called_ae,
+            peer=association.peer,
+            objects=objects,
+            aborted=aborted,
+        )
+
+
+class FileSink:
+    """One object on its way into the file store."""
+
+    def __init__(self, reservation: Reservation, meta: bytes, hints: Hints) -> None:
+        self._reservation = reservation
+        self._meta = meta  # written with the first bytes of the data set, in one call
+        self._hints = hints
+
+    def write(self, views: Sequence[memoryview | bytes]) -> None:
+        """Append to the data set."""
+        if self._meta:
+            views, self._meta = [self._meta, *views], b""
+        self._reservation.write(views)
+
+    def commit(self) -> None:
+        """Make it durable, then wake the node."""
+        self._reservation.commit()
+        self._hints.stored()
+
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        self._reservation.discard()
