@@ -84,6 +84,23 @@ def test_a_unit_test_stands_where_its_source_stands() -> None:
     assert not orphans, f"no module is named as these tests are: {orphans}"
 
 
+def _packages() -> list[Path]:
+    roots = [CHECKOUT / "dicom_node", CHECKOUT / "workers"]
+    return [file.parent for root in roots for file in sorted(root.glob("*/__init__.py"))]
+
+
+@pytest.mark.parametrize("package", _packages(), ids=_name)
+def test_a_package_has_tests_of_its_name(package: Path) -> None:
+    found = [
+        test
+        for suite in ("unit", "integration", "acceptance")
+        for folder in (package.name, f"workers/{package.name}")
+        for test in (CHECKOUT / "tests" / suite / folder).rglob("test_*.py")
+    ]
+
+    assert found, f"tests/unit/ or tests/integration/ has no test of {_name(package)}"
+
+
 def test_nothing_of_one_machine_is_in_the_files() -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:
