@@ -123,9 +123,19 @@ class GeometryError(InputError):
 
 
 class ModelError(DicomNodeError):
-    """A model failed on an input that is fine. May be tried again."""
+    """A model failed on an input that is fine. May be tried again.
+
+    ``traceback`` is that of the model's own code and ``output`` the last lines its process printed, where known.
+    """
 
     default_reason = "model"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, remedy: str = "", traceback: str = "", output: str = ""
+    ) -> None:
+        super().__init__(message, reason=reason, remedy=remedy)
+        self.traceback = traceback
+        self.output = output
 
 
 class ModelRaised(ModelError):

@@ -1,0 +1,254 @@
+"""Bundles in real host processes: what they yield, and what becomes of those that misbehave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_node.errors import (
+    ContractError,
+    DicomNodeError,
+    Fenced,
+    InputError,
+    ModelCrashed,
+    ModelOutOfMemory,
+    ModelOutputError,
+    ModelRaised,
+    ModelTimeout,
+)
+from workers.inference import sandbox
+from workers.inference.pool import HostPool
+from workers.inference.volume import Volume
+
+
+@pytest.fixture
+def pool() -> Iterator[HostPool]:
+    with HostPool("cpu") as pool:
+        yield pool
+
+
+def host_id(pool: HostPool) -> int:
+    (host,) = pool._hosts.values()
+    return host._process.pid
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_label_map_returns_on_the_input_grid(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("threshold", "print('seen', tuple(x.shape))")
+    steps: list[str] = []
+
+    cold = pool.run(contract, {"image": volume}, progress=steps.append)
+    first = host_id(pool)
+    warm = pool.run(contract, {"image": volume})
+
+    assert cold.label_map.dtype == np.uint8
+    assert np.array_equal(cold.label_map, volume.array > 0)
+    assert np.array_equal(warm.label_map, cold.label_map)
+    assert steps == ["starting", "loading", "preprocessing", "inference", "postprocessing"]
+    assert host_id(pool) == first
+    assert cold.timings["start"] > 0
+    assert warm.timings["start"] == warm.timings["load"] == 0
+    assert warm.timings["total"] > warm.timings["inference"] > 0
+    assert set(warm.versions) == {"torch", "monai", "numpy", "device", "sandbox"}
+
+
+def test_one_that_raises_is_named_with_its_traceback_and_output(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("raises", "print('about to divide', flush=True); 1 / 0")
+
+    with pytest.raises(ModelRaised, match="ZeroDivisionError: division by zero") as raised:
+        pool.run(contract, {"image": volume})
+
+    assert "scripts/network.py" in raised.value.traceback
+    assert "about to divide" in raised.value.output
+    good = make_bundle("good")
+    assert pool.run(good, {"image": volume}).label_map.any()
+
+
+def test_one_that_hangs_is_ended_and_the_next_run_has_a_fresh_host(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("hangs", "import time; x.max() > 5000 and time.sleep(600)", time_limit_s=1.5)
+    assert pool.run(contract, {"image": volume}).label_map.any()
+    first = host_id(pool)
+
+    with pytest.raises(ModelTimeout, match=r"longer than 1\.5 s"):
+        pool.run(contract, {"image": replace(volume, array=volume.array + 9000)})
+
+    assert not is_running(first)
+    assert pool.run(contract, {"image": volume}).label_map.any()
+    assert host_id(pool) != first
+
+
+def test_one_that_eats_memory_is_stopped_at_its_limit(make_bundle, pool: HostPool, volume: Volume) -> None:
+    body = "self.eaten = [torch.ones(1 << 24) for _ in range(400)]"
+    contract = make_bundle("eats", body, memory_mb=1000)
+
+    with pytest.raises(ModelOutOfMemory, match="may have 1000 MB") as raised:
+        pool.run(contract, {"image": volume})
+
+    assert "memory_mb" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("body", "how"),
+    [
+        ("import os; os._exit(7)", "exit status 7"),
+        ("import os; print('last words', flush=True); os.kill(os.getpid(), 11)", "SIGSEGV"),
+    ],
+)
+def test_one_that_dies_is_named_by_how(make_bundle, pool: HostPool, volume: Volume, body: str, how: str) -> None:
+    contract = make_bundle("dies", body)
+
+    with pytest.raises(ModelCrashed, match=how) as raised:
+        pool.run(contract, {"image": volume})
+
+    assert ("last words" in raised.value.output) == ("last words" in body)
+
+
+def test_an_idle_host_that_died_is_replaced(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("threshold")
+    pool.warm(contract)
+    first = host_id(pool)
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while pool._hosts[contract.digest].is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert pool.run(contract, {"image": volume}).label_map.any()
+    assert host_id(pool) != first
+
+
+def test_a_cancelled_run_commits_nothing_and_ends_its_host(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("slow", "import time; time.sleep(600)")
+    computing = threading.Event()
+
+    with pytest.raises(Fenced) as raised:
+        pool.run(
+            contract,
+            {"image": volume},
+            progress=lambda step: computing.set() if step == "inference" else None,
+            cancelled=computing.is_set,
+        )
+
+    assert raised.value.reason == "cancelled"
+    assert not pool._hosts
+
+
+@pytest.mark.skipif(not sandbox.level().network, reason="this machine has no seccomp filter")
+def test_a_bundle_reaches_no_network(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("calls_home", "import socket; socket.create_connection(('127.0.0.1', 9))")
+
+    with pytest.raises(ModelRaised, match=r"PermissionError: \[Errno 1\]"):
+        pool.run(contract, {"image": volume})
+
+
+@pytest.mark.skipif(not sandbox.level().files, reason="this kernel has no Landlock")
+def test_a_bundle_writes_into_its_scratch_folder_only(
+    make_bundle, pool: HostPool, volume: Volume, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    body = f"import os; open('scratch', 'w').write('x'); open({str(outside)!r}, 'w')"
+    contract = make_bundle("writes", body)
+
+    with pytest.raises(ModelRaised, match="PermissionError") as raised:
+        pool.run(contract, {"image": volume})
+
+    assert str(outside) in str(raised.value)
+    assert not outside.exists()
+
+
+def test_a_bundle_does_not_see_the_workers_secrets(
+    make_bundle, pool: HostPool, volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DICOM_NODE__DATABASE__URL", "postgresql+psycopg://node:secret@db/node")
+    contract = make_bundle("curious", "import os; assert not [v for v in os.environ.values() if 'secret' in v]")
+
+    assert pool.run(contract, {"image": volume}).label_map.any()
+
+
+def test_a_label_the_contract_does_not_name_is_refused(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("many", "return (x > 0).float() * 7")
+
+    with pytest.raises(ModelOutputError, match=r"label\(s\) 7"):
+        pool.run(contract, {"image": volume})
+
+
+def test_a_broken_bundle_is_refused_with_its_file(make_bundle, pool: HostPool, volume: Volume) -> None:
+    contract = make_bundle("broken")
+    file = contract.folder / contract.configuration
+    file.write_text("{ not json")
+
+    with pytest.raises(ContractError, match=r"configs/inference\.json: cannot be read"):
+        pool.run(contract, {"image": volume})
+
+
+def test_volumes_must_be_those_of_the_roles(make_bundle, pool: HostPool, volume: Volume) -> None:
+    with pytest.raises(InputError, match="takes the series image, not t1"):
+        pool.run(make_bundle("threshold"), {"t1": volume})
+
+
+def test_the_least_recently_used_host_makes_room(make_bundle, volume: Volume) -> None:
+    one, two = make_bundle("one"), make_bundle("two")
+    with HostPool("cpu", maximum_hosts=1) as pool:
+        pool.warm(one)
+        first = host_id(pool)
+        pool.warm(two)
+
+        assert list(pool._hosts) == [two.digest]
+        assert not is_running(first)
+
+
+WORKER = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from conftest import contract_of
+from workers.inference.pool import HostPool
+pool = HostPool("cpu")
+pool.warm(contract_of(Path({folder!r})))
+(host,) = pool._hosts.values()
+assert not {{"torch", "monai"}} & set(sys.modules), "the worker imported them"
+print(host._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_host_dies_with_its_worker_which_never_imports_torch(make_bundle) -> None:
+    folder = make_bundle("threshold").folder
+    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        pid = int(worker.stdout.readline())
+        assert is_running(pid)
+        worker.kill()
+    deadline = time.monotonic() + 20
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def test_errors_survive_the_way_through_a_queue(make_bundle, pool: HostPool, volume: Volume) -> None:
+    import pickle
+
+    with pytest.raises(ModelRaised) as raised:
+        pool.run(make_bundle("raises", "1 / 0"), {"image": volume})
+
+    again: DicomNodeError = pickle.loads(pickle.dumps(raised.value))
+    assert again.__dict__ == raised.value.__dict__

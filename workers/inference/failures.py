@@ -1,0 +1,44 @@
+"""What an exception out of a bundle says, told without torch."""
+
+from __future__ import annotations
+
+import traceback
+
+# Texts of torch's allocators, of the C library and of CUDA; kinds of exceptions differ between versions of torch.
+_MEMORY_TEXTS = (
+    "can't allocate memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "out of memory",
+    "std::bad_alloc",
+    "can't start new thread",
+)
+
+
+def innermost(error: BaseException) -> str:
+    """Kind and message of the exception at the root of a chain; MONAI wraps what a transform raises."""
+    cause = _chain(error)[-1]
+    return f"{type(cause).__name__}: {cause}".strip().removesuffix(":")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was what an exception, or one that caused it, was about."""
+    return any(isinstance(cause, MemoryError) or tells_of_memory(str(cause)) for cause in _chain(error))
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether a message or a program's output is that of a failed allocation."""
+    lower = text.lower()
+    return any(words in lower for words in _MEMORY_TEXTS)
+
+
+def formatted(error: BaseException) -> str:
+    """The traceback as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and below not in chain:
+        chain.append(below)
+    return chain
