@@ -1,4 +1,4 @@
-"""DIMSE command sets of C-STORE, read and written without a DICOM library (PS3.7 6.3, 9.3.1)."""
+"""DIMSE command sets, read and written without a DICOM library (PS3.7 6.3, 9.3)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 C_STORE_RQ = 0x0001
+C_STORE_RSP = 0x8001
+C_FIND_RQ = 0x0020
+C_ECHO_RQ = 0x0030
+DATA_SET = 0x0001
 NO_DATA_SET = 0x0101
+COMMAND_AND_LAST = 0x03  # message control header of a whole command set
 
 _HEADER = struct.Struct("<HHL")
 _P_DATA = struct.Struct(">BBLLBB")
-_COMMAND_AND_LAST = 0x03
+_MEDIUM_PRIORITY = 0
 
 
 class Status(IntEnum):
@@ -86,21 +91,43 @@ class Command:
         return self.uid(0x1000)
 
 
+def encode(elements: dict[int, bytes]) -> bytes:
+    """A command set with its group length; the elements must be in ascending order."""
+    body = b"".join(_element(element, value) for element, value in elements.items())
+    return _element(0x0000, struct.pack("<L", len(body))) + body
+
+
+def pdu(context: int, header: int, data: bytes) -> bytes:
+    """A P-DATA-TF PDU of one PDV; ``header`` is its message control header (PS3.8 E.2)."""
+    return _P_DATA.pack(4, 0, len(data) + 6, len(data) + 2, context, header) + data
+
+
 def store_response(request: Command, context: int, status: int) -> bytes:
     """The P-DATA-TF PDU of a C-STORE response, with the UIDs of its request as they were sent."""
-    message_id = request.elements.get(0x0110, b"\0\0")
-    body = b"".join(
-        (
-            _element(0x0002, request.elements.get(0x0002, b"")),
-            _element(0x0100, b"\x01\x80"),
-            _element(0x0120, message_id),
-            _element(0x0800, b"\x01\x01"),
-            _element(0x0900, struct.pack("<H", status)),
-            _element(0x1000, request.elements.get(0x1000, b"")),
-        )
-    )
-    body = _element(0x0000, struct.pack("<L", len(body))) + body
-    return _P_DATA.pack(4, 0, len(body) + 6, len(body) + 2, context, _COMMAND_AND_LAST) + body
+    elements = {
+        0x0002: request.elements.get(0x0002, b""),
+        0x0100: struct.pack("<H", C_STORE_RSP),
+        0x0120: request.elements.get(0x0110, b""),
+        0x0800: struct.pack("<H", NO_DATA_SET),
+        0x0900: struct.pack("<H", status),
+        0x1000: request.elements.get(0x1000, b""),
+    }
+    return pdu(context, COMMAND_AND_LAST, encode(elements))
+
+
+def request(field: int, sop_class: str, message_id: int, *, sop_instance: str = "", has_data_set: bool) -> bytes:
+    """The command set of a request of medium priority: C-ECHO, C-STORE or C-FIND."""
+    elements = {
+        0x0002: sop_class.encode("ascii"),
+        0x0100: struct.pack("<H", field),
+        0x0110: struct.pack("<H", message_id),
+    }
+    if has_data_set:
+        elements[0x0700] = struct.pack("<H", _MEDIUM_PRIORITY)
+    elements[0x0800] = struct.pack("<H", DATA_SET if has_data_set else NO_DATA_SET)
+    if sop_instance:
+        elements[0x1000] = sop_instance.encode("ascii")
+    return encode(elements)
 
 
 def _element(element: int, value: bytes) -> bytes:

@@ -1,0 +1,61 @@
+"""Asks a peer what it has: C-FIND in the Study Root information model (PS3.4 C.4.1)."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Literal
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.dsutils import decode, encode
+
+from dicom_node.dimse.associate import Association, Proposal, name
+from dicom_node.dimse.command import C_FIND_RQ
+from dicom_node.errors import PeerError
+from dicom_node.settings import PeerSettings
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_PROPOSAL = Proposal(STUDY_ROOT_FIND, ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
+_PENDING = (0xFF00, 0xFF01)
+_MOST = 100_000  # matches; a peer that ignores the keys must not fill the memory
+
+
+def find(
+    peer: PeerSettings,
+    calling_ae: str,
+    identifier: Dataset,
+    level: Literal["STUDY", "SERIES", "IMAGE"],
+    timeout_s: float = 30.0,
+) -> list[Dataset]:
+    """What the peer has that matches ``identifier``, one data set a match.
+
+    Raises:
+        PeerError: the peer cannot be asked, or answers with a failure.
+    """
+    query = Dataset(identifier)
+    query.QueryRetrieveLevel = level
+    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
+        agreed = association.agreed(_PROPOSAL)
+        if agreed is None:
+            why = association.refused(_PROPOSAL)
+            raise PeerError(f"{name(peer)}: C-FIND (Study Root) is not accepted ({why})", reason="context-refused")
+        syntax = UID(agreed.transfer_syntax)
+        encoded = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
+        association.request(agreed.id, C_FIND_RQ, STUDY_ROOT_FIND, encoded)
+        return _matches(association, peer, syntax)
+
+
+def _matches(association: Association, peer: PeerSettings, syntax: UID) -> list[Dataset]:
+    matches: list[Dataset] = []
+    while True:
+        answer, data = association.response()
+        status = answer.number(0x0900)
+        if status in _PENDING and len(matches) < _MOST:
+            matches.append(decode(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian))
+        elif status == 0:
+            return matches
+        elif status in _PENDING:
+            raise PeerError(f"{name(peer)}: more than {_MOST} matches; narrow the query", reason="too-many")
+        else:
+            comment = answer.elements.get(0x0902, b"").strip(b"\0 ").decode("latin-1")
+            raise PeerError(f"{name(peer)}: C-FIND answered 0x{status or 0:04X} {comment}".rstrip(), reason="status")
