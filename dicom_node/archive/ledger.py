@@ -35,6 +35,15 @@ class SourceFile:
     path: str  # relative to the data directory
 
 
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job that waits for a worker."""
+
+    id: int
+    model: str
+    priority: Priority
+
+
 class Ledger:
     """Jobs: the writes and reads of every stage that deals with them."""
 
@@ -219,18 +228,18 @@ class Ledger:
             events.record(connection, "job retried", by, study_id=row.study_id, job_id=job_id)
             return JobState.QUEUED
 
-    def to_publish(self, republish_after_s: float, limit: int = 200) -> tuple[tuple[int, Priority], ...]:
+    def to_publish(self, republish_after_s: float, limit: int = 200) -> tuple[QueuedJob, ...]:
         """Queued jobs whose message was never sent, or so long ago that it may be lost."""
         lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
-            select(job.c.id, job.c.priority)
+            select(job.c.id, job.c.model, job.c.priority)
             .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), lost)
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )
         with self.database.read() as connection:
             rows = connection.execute(statement).all()
-        return tuple((int(row.id), Priority(row.priority)) for row in rows)
+        return tuple(QueuedJob(row.id, row.model, Priority(row.priority)) for row in rows)
 
     def mark_published(self, job_ids: Sequence[int]) -> None:
         """Note that the messages of these jobs were sent."""

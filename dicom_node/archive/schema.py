@@ -259,6 +259,7 @@ artifact = Table(
     "artifact",
     metadata,
     _id(),
+    _site(),
     Column("result_set_id", Key, ForeignKey("result_set.id"), nullable=False),
     Column("kind", String(16), nullable=False),  # seg, sr
     Column("sop_uid", String(64), nullable=False, unique=True),

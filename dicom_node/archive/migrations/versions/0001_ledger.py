@@ -286,6 +286,7 @@ def upgrade() -> None:
     op.create_table(
         "artifact",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
         sa.Column("result_set_id", KEY, nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("sop_uid", sa.String(length=64), nullable=False),
@@ -296,6 +297,7 @@ def upgrade() -> None:
         sa.Column("path", sa.String(length=255), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_artifact_result_set_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_artifact_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifact")),
         sa.UniqueConstraint("sop_uid", name=op.f("uq_artifact_sop_uid")),
     )

@@ -1,0 +1,131 @@
+"""``up``, ``serve`` and ``worker``: the processes of a node."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Configuration, Settings
+    from dicom_node.supervisor import Program
+
+CONFIGURATION_VARIABLE = "DICOM_NODE_CONFIG"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("up")(up)
+    app.command("serve")(serve)
+    app.command("worker")(worker)
+    app.command("run-acceptor", hidden=True)(run_acceptor)
+    app.command("run-node", hidden=True)(run_node)
+
+
+def up(context: typer.Context) -> None:
+    """Run everything on this machine: broker, acceptor, node with its pages, and a worker per device."""
+    raise typer.Exit(_supervise(_configuration(context), workers=True))
+
+
+def serve(context: typer.Context) -> None:
+    """Run the node without workers: acceptor, stages, pages, and the embedded broker if one is set."""
+    raise typer.Exit(_supervise(_configuration(context), workers=False))
+
+
+def worker(
+    context: typer.Context,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")] = "auto",
+) -> None:
+    """Run one worker on this machine."""
+    configuration = _configuration(context)
+    os.environ.update(_environment(configuration))
+    os.execv(sys.executable, [sys.executable, "-m", "workers", "run", "--device", device])  # noqa: S606
+
+
+def run_acceptor(context: typer.Context) -> None:
+    """The process that listens for DICOM associations."""
+    from dicom_node.reception.acceptor import run_acceptor as accept
+
+    settings = _configuration(context).settings
+    _log("acceptor", settings)
+    accept(settings, "a0", _stop_on_signals())
+
+
+def run_node(context: typer.Context) -> None:
+    """The process of the stages and the pages."""
+    from dicom_node.cli.live import follow
+    from dicom_node.node import Node
+
+    configuration = _configuration(context)
+    _log("node", configuration.settings)
+    node = Node(configuration)
+    stop = _stop_on_signals()
+    watcher = threading.Thread(target=follow, args=(node.database, stop), name="live", daemon=True)
+    watcher.start()
+    node.run(stop)
+
+
+def _configuration(context: typer.Context) -> Configuration:
+    from dicom_node.settings import load
+
+    return load(context.obj)
+
+
+def _supervise(configuration: Configuration, *, workers: bool) -> int:
+    from dicom_node.supervisor import Supervisor
+
+    _log("supervisor", configuration.settings)
+    return Supervisor(programs(configuration, workers=workers)).run()
+
+
+def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
+    """The processes of a node, in the order in which they start."""
+    from dicom_node.archive.places import Places
+    from dicom_node.jobs.broker import embedded_command
+    from dicom_node.supervisor import Program
+
+    settings = configuration.settings
+    environment = _environment(configuration)
+    places = Places(settings.node.data_dir)
+    found = []
+    broker = embedded_command(settings)
+    if broker:
+        found.append(Program("broker", broker, ready=places.broker.exists))
+    this = [sys.executable, "-m", "dicom_node.cli.main"]
+    if configuration.source.file:
+        this += ["--config", str(configuration.source.file)]
+    found.append(Program("node", [*this, "run-node"], environment))
+    found.append(Program("acceptor", [*this, "run-acceptor"], environment))
+    if workers:
+        found += _worker_programs(settings, environment)
+    return found
+
+
+def _worker_programs(settings: Settings, environment: dict[str, str]) -> list[Program]:
+    from dicom_node.supervisor import Program
+
+    command = [sys.executable, "-m", "workers", "run", "--device"]
+    return [Program(f"worker {device}", [*command, device], environment) for device in settings.worker.devices]
+
+
+def _environment(configuration: Configuration) -> dict[str, str]:
+    file = configuration.source.file
+    return {CONFIGURATION_VARIABLE: str(file)} if file else {}
+
+
+def _log(process: str, settings: Settings) -> None:
+    from dicom_node import logs
+    from dicom_node.archive.places import Places
+
+    logs.configure(process, file=Places(settings.node.data_dir).logs / f"{process}.jsonl")
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

@@ -1,0 +1,150 @@
+"""The planner: studies that changed x rules -> jobs, each planned once.
+
+A job is planned when a rule has chosen its series and that series (or the study, as the rule says) is whole. The
+same selection is never planned twice, whatever else arrives in the study and whichever version of the model is
+installed meanwhile; another selection follows the rule's ``late``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dicom_node.archive import decisions
+from dicom_node.archive.database import Database
+from dicom_node.archive.ledger import Ledger
+from dicom_node.domain.contract import ModelContract, Status
+from dicom_node.domain.job import JobState, NewJob, Priority, SelectedSeries, job_key
+from dicom_node.domain.study import Readiness, SeriesView, StudyView
+from dicom_node.rules.explain import explain
+from dicom_node.rules.match import Decision, RuleSet
+from dicom_node.settings import RuleSettings, Settings
+
+log = logging.getLogger(__name__)
+
+
+class Planner:
+    """One pass looks at every study that changed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        ledger: Ledger,
+        rules: RuleSet,
+        study_view: Callable[[int], StudyView],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._ledger = ledger
+        self._rules = rules
+        self._study_view = study_view
+        self._later: dict[int, datetime] = {}  # study -> when a rule's own quiet period ends
+
+    def tick(self) -> int:
+        """Look at the studies that changed; returns how many jobs were planned."""
+        now = datetime.now(UTC)
+        for study_id in [study for study, due in self._later.items() if due <= now]:
+            del self._later[study_id]
+            decisions.look_again(self._database, study_id)
+        planned = 0
+        for seen in decisions.undecided(self._database):
+            study = self._study_view(seen.study_id)
+            outcomes = [self._apply(decision, study) for decision in self._rules.decide_all(study)]
+            planned += sum(1 for outcome in outcomes if outcome.startswith("planned"))
+            decisions.decided(self._database, seen, _summary(self._settings.rules, outcomes))
+        return planned
+
+    def _apply(self, decision: Decision, study: StudyView) -> str:
+        rule = decision.rule.settings
+        if decision.winner is None:
+            return f"not wanted: {decision.reason}"
+        waiting = self._waits(rule, study, decision.winner)
+        if waiting:
+            return f"waiting: {waiting}"
+        return self._plan(decision, study, decision.winner)
+
+    def _waits(self, rule: RuleSettings, study: StudyView, winner: SeriesView) -> str:
+        """Why a chosen series may not be run yet; empty when it may."""
+        if rule.trigger == "study":
+            ready, reason = study.readiness == Readiness.READY, study.readiness_reason
+            what = "the study"
+        else:
+            ready, reason = winner.readiness == Readiness.READY, winner.readiness_reason
+            what = f"series {winner.series_instance_uid}"
+        if not ready:
+            return f"{what} is not whole yet" + (f" ({reason})" if reason else "")
+        if rule.quiet_seconds is not None:
+            left = rule.quiet_seconds - (datetime.now(UTC) - study.last_received).total_seconds()
+            if left > 0:
+                self._look_again(study.id, left)
+                return f"the rule waits for {rule.quiet_seconds:g} s without new images"
+        return ""
+
+    def _look_again(self, study_id: int, seconds: float) -> None:
+        due = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, tz=UTC)
+        self._later[study_id] = min(due, self._later.get(study_id, due))
+
+    def _plan(self, decision: Decision, study: StudyView, winner: SeriesView) -> str:
+        rule, contract = decision.rule.settings, decision.rule.contract
+        rows = decisions.selection(self._database, winner.id)
+        selected = SelectedSeries(
+            role=contract.inputs[0].name,
+            series_id=winner.id,
+            series_uid=winner.series_instance_uid,
+            instances=tuple(row_id for row_id, _ in rows),
+            digests=tuple(digest for _, digest in rows),
+        )
+        earlier = self._ledger.jobs(study_id=study.id, rule=rule.name)
+        standing = [job for job in earlier if job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)]
+        for job in standing:
+            if _same_selection(job.inputs, selected):
+                return f"job {job.id} {job.state}"
+        if standing and rule.late == "ignore":
+            return f"job {standing[0].id} {standing[0].state}; what came later is ignored, as the rule says"
+        destinations, withheld = self._destinations(rule, contract)
+        job_id = self._ledger.plan(
+            NewJob(
+                study_id=study.id,
+                key=job_key(study.study_instance_uid, [selected], contract.digest, rule.parameters),
+                rule=rule.name,
+                model=contract.name,
+                model_version=contract.version,
+                model_digest=contract.digest,
+                inputs=(selected,),
+                parameters=rule.parameters,
+                destinations=destinations,
+                withheld=withheld,
+                explanation=explain([decision])[0],
+                priority=Priority[rule.priority.upper()],
+            )
+        )
+        if job_id is None:
+            return "the same images were planned before"
+        log.info("job %d planned: %s on series %s", job_id, contract.name, winner.series_instance_uid)
+        return f"planned job {job_id} on series {winner.series_instance_uid}"
+
+    def _destinations(self, rule: RuleSettings, contract: ModelContract) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Who gets the results, and who does not and why."""
+        withheld = {}
+        for name in rule.send_to:
+            peer = self._settings.peer(name)
+            if peer and peer.clinical and contract.status == Status.RESEARCH and not rule.research_to_clinical:
+                withheld[name] = f"{name} is a clinical peer and {contract.name} a research model"
+        return tuple(name for name in rule.send_to if name not in withheld), withheld
+
+
+def _same_selection(earlier: tuple[SelectedSeries, ...], selected: SelectedSeries) -> bool:
+    return [(e.role, e.series_id, e.instances) for e in earlier] == [
+        (selected.role, selected.series_id, selected.instances)
+    ]
+
+
+def _summary(rules: tuple[RuleSettings, ...], outcomes: list[str]) -> str:
+    if not rules:
+        return "no rule wants it: there are no rules"
+    lines = [f"{rule.name}: {outcome}" for rule, outcome in zip(rules, outcomes, strict=True)]
+    if all(outcome.startswith("not wanted") for outcome in outcomes):
+        return "no rule wants it; " + "; ".join(lines)
+    return "; ".join(lines)

@@ -1,0 +1,78 @@
+"""The reconciler: makes sure that every queued job has a message and no running one a dead owner.
+
+Harmless when doubled: every step is one conditional write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+from dicom_node.archive.ledger import Ledger
+from dicom_node.errors import BrokerError
+from dicom_node.jobs.publish import Publisher
+
+log = logging.getLogger(__name__)
+
+# A message lost by the broker without a trace (Redis takes it off the queue before a worker records it) is sent
+# again after this long; a doubled message finds the job taken and is dropped.
+REPUBLISH_AFTER_S = 120.0
+# Celery's limit lies beyond the worker's own, which ends only the model's process.
+TIME_LIMIT_MARGIN_S = 300.0
+
+
+class Reconciler:
+    """One pass expires leases and rings for what is queued."""
+
+    def __init__(self, ledger: Ledger, publisher: Publisher, time_limits_s: Mapping[str, float]) -> None:
+        self._ledger = ledger
+        self._publisher = publisher
+        self._time_limits_s = time_limits_s
+        self._unreachable = False
+
+    def tick(self) -> None:
+        """Expire, then publish. Without a broker the workers look into the ledger themselves."""
+        self._ledger.expire(_dead(self._ledger.running_owners()))
+        try:
+            if self._publisher.lost_its_data():
+                self._ledger.unpublish()
+            self._publish()
+        except BrokerError as error:
+            if not self._unreachable:
+                log.warning("%s", error)
+            self._unreachable = True
+        else:
+            self._unreachable = False
+
+    def _publish(self) -> None:
+        for job in self._ledger.to_publish(REPUBLISH_AFTER_S):
+            limit = self._time_limits_s.get(job.model, 3600.0) + TIME_LIMIT_MARGIN_S
+            self._publisher.publish(job.id, job.priority, limit)
+            self._ledger.mark_published([job.id])
+
+
+def _dead(owners: tuple[str, ...]) -> list[str]:
+    """Owners (host:pid) of this machine whose process is gone."""
+    here = socket.gethostname()
+    return [owner for owner in owners if owner.rpartition(":")[0] == here and not _alive(int(owner.rpartition(":")[2]))]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _zombie(pid)
+
+
+def _zombie(pid: int) -> bool:
+    """A killed process that nobody has waited for yet still takes signals (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False

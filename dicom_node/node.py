@@ -1,0 +1,141 @@
+"""The node: the composition root. Builds the stages, runs each in a thread of its own, stops them in order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.index import Index
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.migrate import migrate
+from dicom_node.archive.parcels import Parcels
+from dicom_node.archive.places import Places
+from dicom_node.catalogue import Catalogue
+from dicom_node.completion.watch import Watch
+from dicom_node.delivery.courier import Courier
+from dicom_node.dimse.send import send
+from dicom_node.domain.contract import ModelContract
+from dicom_node.errors import DicomNodeError, RuleError
+from dicom_node.jobs.plan import Planner
+from dicom_node.jobs.publish import Publisher
+from dicom_node.jobs.reconcile import Reconciler
+from dicom_node.reception.hints import HintListener
+from dicom_node.reception.indexer import Indexer
+from dicom_node.rules.match import RuleSet
+from dicom_node.settings import Configuration
+from dicom_node.web.app import serve_web
+
+log = logging.getLogger(__name__)
+
+SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
+
+
+@dataclass
+class Stage:
+    """One stage: ``tick`` is called again and again, ``interval_s`` after the last pass."""
+
+    name: str
+    tick: Callable[[], object]
+    interval_s: float
+    last_pass: float = 0.0
+    trouble: str = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Pass after pass until ``stop``; trouble is told and the next pass tries again."""
+        while not stop.is_set():
+            try:
+                self.tick()
+                self.trouble = ""
+            except DicomNodeError as error:
+                self._tell(error.message)
+            except Exception as error:
+                log.exception("%s: unforeseen", self.name)
+                self._tell(f"{type(error).__name__}: {error}")
+            self.last_pass = time.monotonic()
+            stop.wait(self.interval_s)
+
+    def health(self) -> str:
+        """``ok``, or what is wrong."""
+        if self.last_pass and time.monotonic() - self.last_pass > SILENT_AFTER_S:
+            return f"silent for {time.monotonic() - self.last_pass:.0f} s"
+        return self.trouble or "ok"
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            log.error("%s: %s", self.name, trouble)
+        self.trouble = trouble
+
+
+class Node:
+    """Stages and pages of one node, wired together."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        settings = configuration.settings
+        catalogue = Catalogue.load(settings)
+        contracts = contracts_of_rules(configuration, catalogue)
+        rules = RuleSet.compile(configuration, contracts)
+        self.database = Database(settings.database.url, settings.node.data_dir)
+        migrate(self.database)
+        self.ledger = Ledger(self.database, settings.worker.maximum_attempts)
+        self.parcels = Parcels(self.database)
+        self.index = Index(self.database, settings.node.data_dir)
+        self._hints = HintListener(Places(settings.node.data_dir).hints)
+        self._publisher = Publisher(settings)
+        indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints)
+        planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
+        limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
+        self.stages = (
+            Stage("indexer", indexer.tick, 0.0),
+            Stage("completion", Watch(self.database, settings).tick, 0.5),
+            Stage("planner", planner.tick, 0.25),
+            Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, 0.5),
+            Stage("courier", Courier(settings, self.parcels, send).tick, 0.5),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Run every stage and the pages until ``stop``."""
+        threads = [threading.Thread(target=stage.run, args=(stop,), name=stage.name) for stage in self.stages]
+        for thread in threads:
+            thread.start()
+        settings = self.configuration.settings
+        try:
+            serve_web(settings, self.database, self.ledger, self.parcels, self.health, stop)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            self._hints.close()
+            self._publisher.close()
+            self.database.close()
+
+    def health(self) -> Mapping[str, str]:
+        """Each stage's health: ``ok``, or what is wrong."""
+        return {stage.name: stage.health() for stage in self.stages}
+
+
+def contracts_of_rules(configuration: Configuration, catalogue: Catalogue) -> dict[str, ModelContract]:
+    """The contracts of all models that rules name.
+
+    Raises:
+        RuleError: with file and line of the rule that names a model which is missing or broken.
+    """
+    contracts = {}
+    for number, rule in enumerate(configuration.settings.rules):
+        try:
+            contracts[rule.model] = catalogue.get(rule.model)
+        except DicomNodeError as error:
+            path = ("rules", number, "model")
+            raise RuleError(
+                error.message,
+                file=configuration.source.file,
+                line=configuration.source.line_of(path),
+                key=f"rules[{number + 1}].model",
+                remedy=error.remedy,
+            ) from error
+    return contracts

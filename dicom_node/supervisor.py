@@ -1,0 +1,134 @@
+"""The supervisor: starts the processes of a node, restarts what dies, stops all in order. Standard library only."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 60.0
+STEADY_S = 60.0  # a process that lived this long starts again with the first pause
+GRACE_S = 25.0
+WRONG_CONFIGURATION = 2  # exit status of a process that cannot run as it is told
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to keep running."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Callable[[], bool] = lambda: True  # the next one starts when this is true
+    ready_within_s: float = 20.0
+
+
+@dataclass
+class _Child:
+    program: Program
+    process: subprocess.Popen[bytes]
+    started: float
+    pause_s: float = FIRST_PAUSE_S
+    again_at: float | None = None
+
+
+class Supervisor:
+    """Keeps programs running, in the order given; stops them in the reverse one."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self._programs = tuple(programs)
+        self._children: list[_Child] = []
+        self._stop = threading.Event()
+
+    def run(self) -> int:
+        """Start everything and watch until told to stop; returns the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._stop.set())
+        status = 0
+        try:
+            status = self._start_all()
+            while status == 0 and not self._stop.wait(0.2):
+                status = self._watch()
+        finally:
+            self._end_all()
+        return status
+
+    def pids(self) -> dict[str, int]:
+        """Process ids by name."""
+        return {child.program.name: child.process.pid for child in self._children}
+
+    def _start_all(self) -> int:
+        for program in self._programs:
+            child = _Child(program, _start(program), time.monotonic())
+            self._children.append(child)
+            deadline = time.monotonic() + program.ready_within_s
+            while not program.ready() and time.monotonic() < deadline and not self._stop.is_set():
+                if child.process.poll() == WRONG_CONFIGURATION:
+                    return WRONG_CONFIGURATION
+                time.sleep(0.02)
+        return 0
+
+    def _watch(self) -> int:
+        for child in self._children:
+            code = child.process.poll()
+            if code is None:
+                continue
+            if code == WRONG_CONFIGURATION:
+                log.error("%s cannot run as it is configured", child.program.name)
+                return WRONG_CONFIGURATION
+            self._restart(child, code)
+        return 0
+
+    def _restart(self, child: _Child, code: int) -> None:
+        now = time.monotonic()
+        if child.again_at is None:
+            if now - child.started > STEADY_S:
+                child.pause_s = FIRST_PAUSE_S
+            child.again_at = now + child.pause_s
+            log.warning("%s ended (%s); starting it again in %.1f s", child.program.name, _why(code), child.pause_s)
+            child.pause_s = min(LONGEST_PAUSE_S, child.pause_s * 2)
+        elif now >= child.again_at:
+            child.process, child.started, child.again_at = _start(child.program), now, None
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + GRACE_S
+        for child in reversed(self._children):
+            if child.process.poll() is None:
+                child.process.terminate()
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.warning("%s did not end by itself", child.program.name)
+                child.process.kill()
+                child.process.wait()
+
+
+def _start(program: Program) -> subprocess.Popen[bytes]:
+    # A new session keeps the terminal's Ctrl-C for the supervisor, which then stops its children in order.
+    return subprocess.Popen(
+        list(program.command),
+        env={**os.environ, **program.environment},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+
+
+def _die_with_parent() -> None:
+    """The kernel ends this process when the supervisor is gone, however it went (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _why(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

@@ -1,0 +1,253 @@
+"""One job, from lease to commit."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.results import Outcome, findings_for_ledger
+from dicom_node.catalogue import Catalogue
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.finding import Findings, Segment
+from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME, result_uid
+from dicom_node.domain.job import Claim, Job
+from dicom_node.domain.parcel import Artifact
+from dicom_node.errors import (
+    ConfigurationError,
+    ContractError,
+    DicomNodeError,
+    Fenced,
+    InputError,
+    LedgerError,
+    ModelError,
+    ResultError,
+)
+from dicom_node.settings import Settings
+from workers.heartbeat import Heartbeat
+from workers.inference.evaluations import evaluate
+from workers.inference.measurements import measure
+from workers.inference.pool import HostPool, ModelOutput
+from workers.inference.volume import Volume, load_volume
+from workers.results import readback
+from workers.results.encode import ResultContext, ResultObject, encode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds each stage of a job took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, beat: Heartbeat) -> Iterator[None]:
+        """Time one stage, and show it as the job's progress."""
+        beat.progress(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process keeps between jobs: the ledger, the models, and warm hosts that run them."""
+
+    settings: Settings
+    ledger: Ledger
+    store: ObjectStore
+    catalogue: Catalogue
+    hosts: HostPool
+    name: str  # host:pid, as the ledger knows it
+
+    @classmethod
+    def open(cls, settings: Settings, device: str = "auto") -> Worker:
+        """Connect to the ledger and read the models; nothing is loaded yet."""
+        database = Database(settings.database.url, settings.node.data_dir)
+        ledger = Ledger(database, settings.worker.maximum_attempts)
+        return cls(
+            settings=settings,
+            ledger=ledger,
+            store=ObjectStore(settings.node.data_dir),
+            catalogue=Catalogue.load(settings),
+            hosts=HostPool(device),
+            name=f"{socket.gethostname()}:{os.getpid()}",
+        )
+
+    def close(self) -> None:
+        """End the hosts."""
+        self.hosts.close()
+        self.ledger.database.close()
+
+    def run(self, job_id: int) -> str:
+        """Run one job; whatever happens is told to the ledger. Returns how it ended."""
+        claim = self.ledger.claim(job_id, self.name, self.settings.worker.lease_seconds)
+        if claim is None:
+            return "not to be run: done, or another worker has it"
+        with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds) as beat:
+            try:
+                job = self.ledger.job(job_id)
+                if job is None:
+                    raise LedgerError(f"job {job_id} is not in the ledger")
+                self.ledger.commit(claim, self._work(job, claim, beat))
+                return "done"
+            except Fenced as error:
+                log.warning("job %d: %s", job_id, error)
+                return "no longer ours"
+            except Exception as error:  # noqa: BLE001  the loop's top: every failure is recorded with its job
+                return self._record(claim, error)
+
+    def _work(self, job: Job, claim: Claim, beat: Heartbeat) -> Outcome:
+        watch = Stopwatch()
+        contract = self._contract(job)
+        with watch.stage("load", beat):
+            volumes = self._load(job, contract)
+            volume = volumes[contract.inputs[0].name]
+        with watch.stage("infer", beat):
+            output = self._infer(contract, volumes, beat)
+        with watch.stage("measure", beat):
+            findings = self._findings(job, contract, volume, output)
+        with watch.stage("encode", beat):
+            objects = encode(findings, contract, volume.headers, self._context(job))
+        with watch.stage("check", beat):
+            readback.check(objects, findings)
+        with watch.stage("store", beat):
+            artifacts = tuple(self._store(job, claim, made) for made in objects)
+        return Outcome(
+            findings=findings_for_ledger(findings),
+            artifacts=artifacts,
+            manifest={
+                "series": volume.series_instance_uid,
+                "images": len(volume.frames),
+                "notes": list(findings.notes),
+            },
+            timings=watch.seconds,
+            versions=dict(output.versions),
+        )
+
+    def _contract(self, job: Job) -> ModelContract:
+        contract = self.catalogue.get(job.model)
+        if contract.digest != job.model_digest:
+            raise ContractError(
+                f"model {job.model} here has digest {contract.digest[:12]}, the job was planned with "
+                f"{job.model_digest[:12]}",
+                reason="model-changed",
+                remedy="install the same bundle on node and workers and restart both, then retry the job",
+            )
+        return contract
+
+    def _load(self, job: Job, contract: ModelContract) -> dict[str, Volume]:
+        minimum = {role.name: role.minimum_slices for role in contract.inputs}
+        return {
+            selected.role: load_volume(
+                [self.store.absolute(source.path) for source in self.ledger.sources(selected)],
+                minimum_slices=minimum[selected.role],
+            )
+            for selected in job.inputs
+        }
+
+    def _infer(self, contract: ModelContract, volumes: Mapping[str, Volume], beat: Heartbeat) -> ModelOutput:
+        return self.hosts.run(
+            contract,
+            volumes,
+            deadline_s=contract.resources.time_limit_s,
+            progress=beat.progress,
+            cancelled=lambda: beat.lost,
+        )
+
+    def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:
+        measurements = measure(contract, volume.array, volume.grid, output.label_map)
+        return Findings(
+            grid=volume.grid,
+            label_map=output.label_map,
+            frames=volume.frames,
+            segments=self._segments(job, contract),
+            measurements=measurements,
+            evaluations=evaluate(contract, measurements, volume.attributes),
+        )
+
+    def _segments(self, job: Job, contract: ModelContract) -> tuple[Segment, ...]:
+        installation = self.ledger.installation()
+        return tuple(
+            Segment(
+                number=spec.number,
+                label=spec.label,
+                category=spec.category,
+                type=spec.type,
+                type_modifier=spec.type_modifier,
+                color=spec.color,
+                tracking_id=f"{contract.name} {spec.name}",
+                tracking_uid=result_uid(installation, job.key, f"tracking {spec.name}", job.issue, ""),
+                description=spec.description,
+            )
+            for spec in contract.segments
+        )
+
+    def _context(self, job: Job) -> ResultContext:
+        zone = self.settings.node.time_zone
+        return ResultContext(
+            installation=self.ledger.installation(),
+            job_key=job.key,
+            issue=job.issue,
+            profile="default",
+            content_time=job.created_at,
+            time_zone=ZoneInfo(zone) if zone else None,
+            station=self.settings.node.ae_title,
+            software_version=IMPLEMENTATION_VERSION_NAME,
+        )
+
+    def _store(self, job: Job, claim: Claim, made: ResultObject) -> Artifact:
+        # Each attempt has files of its own: a paused one that wakes up cannot touch what another committed.
+        name = f"{job.key[:2]}/{job.key}/{job.issue}-{claim.attempt}-{made.kind}.dcm"
+        path = self.store.write_result(name, made.data)
+        return Artifact(
+            kind=made.kind,
+            sop_uid=made.sop_instance_uid,
+            sop_class=made.sop_class_uid,
+            series_uid=made.series_instance_uid,
+            transfer_syntax=made.transfer_syntax_uid,
+            digest=hashlib.sha256(made.data).hexdigest(),
+            path=self.store.relative(path),
+            size=len(made.data),
+        )
+
+    def _record(self, claim: Claim, error: Exception) -> str:
+        """Tell the ledger why this attempt gave nothing, and whether another may."""
+        told = error if isinstance(error, DicomNodeError) else _unforeseen(error)
+        detail: dict[str, Any] = {}
+        if isinstance(error, ModelError):
+            detail = {"traceback": error.traceback, "output": error.output}
+        elif not isinstance(error, DicomNodeError):
+            detail = {"traceback": "".join(traceback.format_exception(error))[-8000:]}
+        infrastructure = isinstance(error, LedgerError | OSError | MemoryError)
+        final = isinstance(error, InputError | ConfigurationError | ResultError)
+        log.error("job %d, attempt %d: %s", claim.job_id, claim.attempt, told.message)
+        try:
+            state = self.ledger.fail(claim, told, again=not final, excused=infrastructure, **detail)
+        except Fenced:
+            return "no longer ours"
+        return str(state)
+
+
+def _unforeseen(error: Exception) -> DicomNodeError:
+    if isinstance(error, OSError):
+        return DicomNodeError(
+            f"{type(error).__name__}: {error}", reason="storage", remedy="is the disk full, or the data directory gone?"
+        )
+    return DicomNodeError(
+        f"{type(error).__name__}: {error}",
+        reason="unforeseen",
+        remedy="this is a fault of dicom-node; the job's record holds the traceback (dicom-node jobs show)",
+    )
