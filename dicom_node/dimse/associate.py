@@ -25,7 +25,7 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node.dimse import command
+from dicom_node.dimse import command, transport
 from dicom_node.dimse.command import Command, CommandError
 from dicom_node.dimse.contexts import VERIFICATION
 from dicom_node.dimse.framing import Fragment, Framer, FramingError, OtherPDU
@@ -215,6 +215,7 @@ class Association:
         data = b""
         while len(data) < count:
             part = self._socket.recv(count - len(data))
+            transport.acknowledge(self._socket)
             if not part:
                 raise ConnectionError("the peer closed the connection")
             data += part
@@ -243,6 +244,7 @@ class Association:
             received = self._socket.recv_into(self._framer.room())
             if not received:
                 raise ConnectionError("the peer closed the connection")
+            transport.acknowledge(self._socket)
             self._pieces = self._framer.pieces(received)
 
     def _error(self, what: str, reason: str, remedy: str = "") -> PeerError:
@@ -322,7 +324,7 @@ def _connect(peer: PeerSettings, timeout_s: float) -> socket.socket:
             reason="unreachable",
             remedy="check host and port of this peer, and the network",
         ) from error
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    transport.tune(connection)
     return connection
 
 

@@ -22,6 +22,7 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from dicom_node.dimse import transport
 from dicom_node.dimse.command import CommandError
 from dicom_node.dimse.framing import Framer, FramingError, OtherPDU
 from dicom_node.dimse.inbound import InboundAssociation, StoreService
@@ -29,15 +30,8 @@ from dicom_node.dimse.intake import AcceptedContext, Intake
 
 RECEIVE_BUFFER = 1 << 17  # bytes; larger ones leave the processor's cache and are slower
 _WAIT_S = 0.25  # longest sleep of a reactor, for its timers
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 
 LOGGER = logging.getLogger(__name__)
-
-
-def tune(connection: socket.socket) -> None:
-    """Send small messages at once: a response must not wait for the peer's delayed acknowledgement."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
@@ -172,9 +166,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
             else:
                 intake.take(piece)
         intake.flush()
-        if _QUICKACK is not None:
-            # a peer that leaves Nagle's algorithm on (DCMTK) otherwise waits 40 ms for our acknowledgement
-            connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        transport.acknowledge(connection)
 
     def _new_intake(self, connection: socket.socket) -> Intake:
         contexts = {
@@ -262,5 +254,5 @@ class StreamingSocket(AssociationSocket):  # type: ignore[misc]
 
     def __init__(self, assoc: StreamingAssociation, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
-        tune(client_socket)
+        transport.tune(client_socket)
         client_socket.settimeout(assoc.network_timeout)
