@@ -1,0 +1,111 @@
+"""Who made a result, when, with which model, and under which identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+
+from dicom_node.domain.contract import ModelContract, Status
+from dicom_node.domain.finding import Code
+from dicom_node.domain.identifiers import result_uid, uid_from_uuid
+from workers.results import codes
+from workers.results.records import ResultContext
+from workers.results.source import Source
+
+MANUFACTURER = "dicom-node project"
+MODEL_NAME = "dicom-node"
+DISCLAIMER = "Decision support and research software, not a cleared medical device."
+
+LONG_STRING = 64  # characters of LO; PS3.5 table 6.2-1
+SHORT_STRING = 16  # characters of SH
+SHORT_TEXT = 1024  # characters of ST
+
+# Series numbers of modalities are small, and vendors count derived series in hundreds or thousands.
+_FIRST_SERIES_NUMBER = 800_000
+_SERIES_NUMBERS = 100_000
+
+
+def uid(context: ResultContext, output: str) -> str:
+    """The UID of one thing of this result set, e.g. ``"seg/instance"``."""
+    return result_uid(context.installation, context.job_key, output, context.issue, context.profile)
+
+
+def tracking_uid(context: ResultContext, segments: Iterable[int]) -> str:
+    """Tracking UID of what several segments are together; the same however often and however it is encoded."""
+    numbers = "+".join(map(str, segments))
+    return result_uid(context.installation, context.job_key, f"tracking/{numbers}", 0, "")
+
+
+def series_number(context: ResultContext, kind: Literal["seg", "sr"]) -> int:
+    """A Series Number that no modality uses; that of the SR follows that of the SEG."""
+    at = int(uid(context, "series-number").removeprefix("2.25.")) % (_SERIES_NUMBERS // 2)
+    return _FIRST_SERIES_NUMBER + 2 * at + (kind == "sr")
+
+
+def series_description(contract: ModelContract, what: str) -> str:
+    """Names the model, what the series holds, and that it is RESEARCH where the contract says so."""
+    mark = "RESEARCH " if contract.status is Status.RESEARCH else ""
+    end = f" {contract.version} {what}"
+    return mark + cut(contract.name, LONG_STRING - len(mark) - len(end)) + end
+
+
+def cut(text: str, length: int) -> str:
+    """The text in one line of at most ``length`` characters, without the backslash that separates values."""
+    text = " ".join(text.replace("\\", "/").split())
+    return text if len(text) <= length else text[: max(length - 3, 0)].rstrip() + "..."[:length]
+
+
+def algorithm_family(contract: ModelContract) -> Code:
+    """Artificial intelligence where the model holds trained weights; else what it does to an image (CID 7162)."""
+    return codes.ARTIFICIAL_INTELLIGENCE if contract.weights else codes.MORPHOLOGICAL_OPERATIONS
+
+
+def device_uid(context: ResultContext) -> str:
+    """The UID of this installation as a device."""
+    return uid_from_uuid(context.installation)
+
+
+def stamp(dataset: Dataset, contract: ModelContract, source: Source, context: ResultContext, time: datetime) -> None:
+    """Write what every result says of its patient, study, equipment and time into ``dataset``.
+
+    Whatever the library that built it took from the clock or drew at random is replaced, so that the same findings
+    give the same bytes.
+    """
+    dataset.update(source.patient_and_study)
+    dataset.Manufacturer = MANUFACTURER
+    dataset.ManufacturerModelName = MODEL_NAME
+    dataset.DeviceSerialNumber = str(context.installation)
+    dataset.DeviceUID = device_uid(context)
+    dataset.SoftwareVersions = [cut(context.software_version, LONG_STRING), f"highdicom {hd.__version__}"]
+    dataset.StationName = cut(context.station, SHORT_STRING)
+    for keyword in ("InstanceCreation", "Series", "Content"):
+        setattr(dataset, f"{keyword}Date", time.strftime("%Y%m%d"))
+        setattr(dataset, f"{keyword}Time", time.strftime("%H%M%S.%f"))
+    dataset.ContributingEquipmentSequence = contributing_equipment(contract, source, time)
+
+
+def contributing_equipment(contract: ModelContract, source: Source, time: datetime) -> list[Dataset]:
+    """Items of Contributing Equipment Sequence (0018,A001): what acquired the images, and the model."""
+    items = []
+    if source.equipment.get("Manufacturer"):  # type 1 in an item
+        acquisition = Dataset()
+        acquisition.update(source.equipment)
+        acquisition.PurposeOfReferenceCodeSequence = [codes.coded(codes.ACQUISITION_EQUIPMENT)]
+        acquisition.ContributionDescription = "Acquisition of the source images"
+        items.append(acquisition)
+    model = Dataset()
+    model.PurposeOfReferenceCodeSequence = [codes.coded(codes.PROCESSING_EQUIPMENT)]
+    model.Manufacturer = cut(contract.manufacturer, LONG_STRING)
+    model.ManufacturerModelName = cut(contract.name, LONG_STRING)
+    model.SoftwareVersions = cut(contract.version, LONG_STRING)
+    model.DeviceSerialNumber = cut(contract.digest, LONG_STRING)
+    model.ContributionDateTime = time.strftime("%Y%m%d%H%M%S.%f%z")
+    model.ContributionDescription = cut(
+        f"Processing algorithm, status {contract.status}: {contract.title}. {contract.intended_use}", SHORT_TEXT
+    )
+    items.append(model)
+    return items

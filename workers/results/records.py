@@ -1,0 +1,42 @@
+"""What encoding is told beside the findings, and what it yields."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ResultContext:
+    """Which result set this is. Everything that names or dates the objects comes from here, never from the clock.
+
+    So the same job encoded again gives the same bytes.
+    """
+
+    installation: uuid.UUID  # this node, for ever
+    job_key: str
+    issue: int  # raised by a rerun on purpose
+    profile: str  # encoding profile
+    content_time: datetime  # aware; when the findings were made, from the job's row
+    time_zone: ZoneInfo | None  # the site's; None: the machine's
+    station: str  # our AE title
+    software_version: str
+
+    def __post_init__(self) -> None:
+        if self.content_time.tzinfo is None:
+            raise ValueError("content_time must be aware")
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One encoded result: a DICOM Part 10 file in memory."""
+
+    kind: Literal["seg", "sr"]
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    data: bytes

@@ -1,0 +1,121 @@
+"""Segments → one BINARY Segmentation object (PS3.3 A.51), on the grid and in the frame of reference of its source.
+
+All segments of the findings stand in one object. A segment without a voxel is described and has no frame; readers show
+it in their list and draw nothing. Where no segment has a voxel, every frame is written, empty: an image object
+without a frame is no valid image, and leaving the object out would make "looked for, and not there" look like "not
+run". The report says the absence in a code.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import highdicom as hd
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as ItemSequence
+
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.finding import Findings, Segment
+from dicom_node.errors import ResultError
+from workers.results import codes, modules, provenance
+from workers.results.records import ResultContext
+from workers.results.source import Source
+
+
+def build(
+    findings: Findings, contract: ModelContract, source: Source, context: ResultContext, time: datetime
+) -> Dataset:
+    """The Segmentation of ``findings``, whose slices are the images of ``source``.
+
+    Raises:
+        ResultError: the segments are not numbered 1, 2, … as the SOP class asks for (PS3.3 C.8.20.2.4).
+    """
+    numbers = [segment.number for segment in findings.segments]
+    if numbers != list(range(1, len(numbers) + 1)):
+        raise ResultError(
+            f"the segments of {contract.name} are numbered {numbers}",
+            reason="segment-numbers",
+            remedy="number the segments in model.toml from 1 on, in order and without gaps",
+        )
+    dataset: Any = hd.seg.Segmentation(
+        source_images=stand_ins(source),
+        pixel_array=findings.label_map,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[_describe(segment, contract) for segment in findings.segments],
+        series_instance_uid=provenance.uid(context, "seg/series"),
+        series_number=provenance.series_number(context, "seg"),
+        sop_instance_uid=provenance.uid(context, "seg/instance"),
+        instance_number=1,
+        manufacturer=provenance.MANUFACTURER,
+        manufacturer_model_name=provenance.MODEL_NAME,
+        software_versions=context.software_version,
+        device_serial_number=str(context.installation),
+        pixel_measures=_pixel_measures(findings, source),
+        omit_empty_frames=bool(findings.label_map.any()),
+        content_label="SEGMENTATION",
+        content_description=provenance.cut(provenance.DISCLAIMER, provenance.LONG_STRING),
+        series_description=provenance.series_description(contract, "segmentation"),
+    )
+    dataset.update(source.series)
+    dataset.BurnedInAnnotation = "NO"
+    _fix_dimension_uid(dataset, provenance.uid(context, "seg/dimensions"))
+    provenance.stamp(dataset, contract, source, context, time)
+    return dataset  # type: ignore[no-any-return]
+
+
+def stand_ins(source: Source) -> list[Dataset]:
+    """Source images as highdicom asks for them.
+
+    It takes patient and study from the first one, and refuses values that stand in real images. So it is given none;
+    ``provenance.stamp`` writes them afterwards.
+    """
+    first = Dataset()
+    first.update(source.images[0])
+    for keyword in modules.TYPE_2:
+        setattr(first, keyword, None)
+    return [first, *source.images[1:]]
+
+
+def _pixel_measures(findings: Findings, source: Source) -> Any:
+    """Spacing of the grid. Slice Thickness stays that of the images, which may overlap or leave gaps."""
+    between_slices, between_rows, between_columns = findings.grid.spacing
+    thickness = source.images[0].get("SliceThickness")
+    spacing = source.images[0].PixelSpacing
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=[float(spacing[0]) or between_rows, float(spacing[1]) or between_columns],
+        slice_thickness=float(thickness) if thickness else between_slices,
+        spacing_between_slices=between_slices,
+    )
+
+
+def _describe(segment: Segment, contract: ModelContract) -> Any:
+    description = hd.seg.SegmentDescription(
+        segment_number=segment.number,
+        segment_label=provenance.cut(segment.label, provenance.LONG_STRING),
+        segmented_property_category=codes.coded(segment.category),
+        segmented_property_type=codes.coded(segment.type),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=provenance.cut(contract.name, provenance.LONG_STRING),
+            version=provenance.cut(contract.version, provenance.LONG_STRING),
+            family=codes.coded(provenance.algorithm_family(contract)),
+            source=provenance.cut(contract.manufacturer, provenance.LONG_STRING),
+        ),
+        tracking_uid=segment.tracking_uid,
+        tracking_id=segment.tracking_id,
+        display_color=hd.color.CIELabColor.from_rgb(*segment.color),
+    )
+    if segment.type_modifier is not None:
+        property_type = description.SegmentedPropertyTypeCodeSequence[0]
+        property_type.SegmentedPropertyTypeModifierCodeSequence = [codes.coded(segment.type_modifier)]
+    if segment.description:
+        description.SegmentDescription = provenance.cut(segment.description, provenance.SHORT_TEXT)
+    return description
+
+
+def _fix_dimension_uid(dataset: Dataset, uid: str) -> None:
+    """highdicom draws it at random."""
+    items: ItemSequence = dataset.DimensionOrganizationSequence
+    for item in (*items, *dataset.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid
