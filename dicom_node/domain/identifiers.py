@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
-_UID = re.compile(r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+$")
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 
 # Implementation Class UID and Version Name of every file and association of ours (PS3.7 D.3.3.2).
 IMPLEMENTATION_CLASS_UID = "2.25.302917452680935163842078812049384671"
@@ -17,7 +17,7 @@ RECEIPT_CREATOR_UID = "2.25.302917452680935163842078812049384672"
 
 def is_valid_uid(text: str) -> bool:
     """Whether ``text`` is a UID: at most 64 characters, numeric components without leading zeros (PS3.5 9.1)."""
-    return len(text) <= 64 and _UID.match(text) is not None
+    return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def uid_from_uuid(value: uuid.UUID) -> str:
