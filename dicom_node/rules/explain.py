@@ -1,0 +1,99 @@
+"""Decisions told: as plain data for ``--json``, and as lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dicom_node.domain.study import SeriesView
+from dicom_node.rules.attributes import Unknown, Value
+from dicom_node.rules.language import Outcome
+from dicom_node.rules.match import ConditionResult, Decision, RankValue, SeriesVerdict, described, shown
+
+MARKS = {Outcome.TRUE: "yes", Outcome.FALSE: "no ", Outcome.UNKNOWN: "?  "}
+
+
+def explain(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
+    """One entry per rule: every series with each condition's value, and why it won, lost or does not match.
+
+    Only dict, list, str, float, int, bool and None: ready for JSON.
+    """
+    return [_decision(decision) for decision in decisions]
+
+
+def render(decisions: Iterable[Decision]) -> str:
+    """The same as lines of text."""
+    lines = [line for decision in decisions for line in _lines_of_decision(decision)]
+    return "\n".join(lines) if lines else "there are no rules"
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "rule": decision.rule.name,
+        "model": decision.rule.contract.name,
+        "model_version": decision.rule.contract.version,
+        "matched": decision.matched,
+        "winner": decision.winner.series_instance_uid if decision.winner else None,
+        "reason": decision.reason,
+        "series": [_verdict(verdict, _standing(decision, verdict)) for verdict in decision.verdicts],
+    }
+
+
+def _verdict(verdict: SeriesVerdict, standing: str) -> dict[str, Any]:
+    return {
+        "series_instance_uid": verdict.series.series_instance_uid,
+        "series_number": _listed(verdict.series.attributes.get("SeriesNumber")),
+        "series_description": _listed(verdict.series.attributes.get("SeriesDescription")),
+        "instances": verdict.series.instances,
+        "verdict": standing,
+        "reason": verdict.reason,
+        "conditions": [_condition(result) for result in verdict.conditions],
+        "rank": [_rank(rank) for rank in verdict.rank],
+    }
+
+
+def _standing(decision: Decision, verdict: SeriesVerdict) -> str:
+    if verdict.series is decision.winner:
+        return "won"
+    return "lost" if verdict.matched else "no match"
+
+
+def _condition(result: ConditionResult) -> dict[str, Any]:
+    return {
+        "list": result.list,
+        "condition": result.text,
+        "outcome": result.outcome.value,
+        "values": {name: _listed(value) for name, value in result.values.items()},
+        "unknown": list(result.unknown),
+    }
+
+
+def _rank(rank: RankValue) -> dict[str, Any]:
+    return {"prefer": rank.preference.text, "value": _listed(rank.value), "known": not isinstance(rank.value, Unknown)}
+
+
+def _listed(value: Value | bool | Unknown | None) -> Any:
+    if isinstance(value, tuple | list):
+        return [_listed(item) for item in value]
+    return value.value if isinstance(value, Unknown) else value
+
+
+def _lines_of_decision(decision: Decision) -> list[str]:
+    answer = "runs" if decision.matched else "does not run"
+    lines = [f"rule {decision.rule.name!r}: {decision.rule.contract.name} {answer}: {decision.reason}"]
+    for verdict in decision.verdicts:
+        lines.append(f"  {_title(verdict.series)}: {verdict.reason}")
+        width = max(len(name) for name in ("prefer", *(result.list for result in verdict.conditions)))
+        for result in verdict.conditions:
+            values = f"  ({described(result.values)})" if result.values else ""
+            lines.append(f"    {MARKS[result.outcome]} {result.list:{width}}  {result.text}{values}")
+        lines += [
+            f"    {'':3} {'prefer':{width}}  {rank.preference.text}: {shown(rank.value)}" for rank in verdict.rank
+        ]
+    return lines
+
+
+def _title(series: SeriesView) -> str:
+    known = {name: series.attributes.get(name) for name in ("SeriesNumber", "Modality", "SeriesDescription")}
+    words = [shown(value) for value in known.values() if isinstance(value, str | float)]
+    return " ".join(["series", *words, f"[{series.series_instance_uid}]", f"{series.instances} instances"])
