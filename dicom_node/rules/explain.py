@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dicom_node.domain.study import SeriesView
-from dicom_node.rules.attributes import Unknown, Value
+from dicom_node.rules.attributes import Place, Unknown, Value, attribute
 from dicom_node.rules.language import Outcome
 from dicom_node.rules.match import ConditionResult, Decision, RankValue, SeriesVerdict, described, shown
 
@@ -42,8 +42,8 @@ def _decision(decision: Decision) -> dict[str, Any]:
 def _verdict(verdict: SeriesVerdict, standing: str) -> dict[str, Any]:
     return {
         "series_instance_uid": verdict.series.series_instance_uid,
-        "series_number": _listed(verdict.series.attributes.get("SeriesNumber")),
-        "series_description": _listed(verdict.series.attributes.get("SeriesDescription")),
+        "series_number": _known(verdict.series, "SeriesNumber"),
+        "series_description": _known(verdict.series, "SeriesDescription"),
         "instances": verdict.series.instances,
         "verdict": standing,
         "reason": verdict.reason,
@@ -72,8 +72,14 @@ def _rank(rank: RankValue) -> dict[str, Any]:
     return {"prefer": rank.preference.text, "value": _listed(rank.value), "known": not isinstance(rank.value, Unknown)}
 
 
-def _listed(value: Value | bool | Unknown | None) -> Any:
-    if isinstance(value, tuple | list):
+def _known(series: SeriesView, name: str) -> Any:
+    """Value of an attribute, None where it has none that can be shown."""
+    value = attribute(name, Place(None, None, name)).read(series)
+    return None if isinstance(value, Unknown) else value
+
+
+def _listed(value: Value | bool | Unknown) -> Any:
+    if isinstance(value, tuple):
         return [_listed(item) for item in value]
     return value.value if isinstance(value, Unknown) else value
 
@@ -94,6 +100,6 @@ def _lines_of_decision(decision: Decision) -> list[str]:
 
 
 def _title(series: SeriesView) -> str:
-    known = {name: series.attributes.get(name) for name in ("SeriesNumber", "Modality", "SeriesDescription")}
-    words = [shown(value) for value in known.values() if isinstance(value, str | float)]
+    known = [_known(series, name) for name in ("SeriesNumber", "Modality", "SeriesDescription")]
+    words = [shown(value) for value in known if value is not None]
     return " ".join(["series", *words, f"[{series.series_instance_uid}]", f"{series.instances} instances"])

@@ -96,6 +96,15 @@ def test_lines_tell_winner_losers_and_values(decisions: tuple[Decision, ...]) ->
     ]
 
 
+def test_what_cannot_be_shown_is_left_out(
+    make_rules: Callable[..., RuleSet], make_series: Callable[..., SeriesView], make_study: Callable[..., StudyView]
+) -> None:
+    study = make_study(make_series(1, SeriesNumber=float("nan"), SeriesDescription="\ud800"))
+    told = explain(make_rules(RULES).decide_all(study))
+    assert (told[0]["series"][0]["series_number"], told[0]["series"][0]["series_description"]) == (None, None)
+    json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+
+
 def test_without_rules_it_says_so() -> None:
     assert explain(()) == []
     assert render(()) == "there are no rules"
