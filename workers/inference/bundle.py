@@ -96,15 +96,15 @@ class Bundle:
             Exception: whatever the bundle raises.
         """
         names = [self._image_key] if len(inputs) == 1 else list(inputs)
-        data: dict[str, Any] = {
-            name: _tensor(volume, name) for name, volume in zip(names, inputs.values(), strict=True)
-        }
         reference = next(iter(inputs.values()))
         seconds: dict[str, float] = {}
         torch.manual_seed(0)
         with torch.inference_mode():
             progress("preprocessing")
             with _timed(seconds, "preprocessing"):
+                data: dict[str, Any] = {
+                    name: _tensor(volume, name) for name, volume in zip(names, inputs.values(), strict=True)
+                }
                 data = self._preprocessing(data) if self._preprocessing else _with_channel(data)
             progress("inference")
             with _timed(seconds, "inference"), self._precision():

@@ -90,6 +90,6 @@ def share(array: npt.NDArray[Any]) -> IO[bytes]:
 
 
 def mapped(descriptor: int, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The array in a shared file, read-only and without a copy; closes ``descriptor``."""
+    """The array in a shared file, without a copy; what is written to it stays here. Closes ``descriptor``."""
     with os.fdopen(descriptor, "rb") as file:
-        return np.memmap(file, dtype=dtype, mode="r", shape=shape)
+        return np.memmap(file, dtype=dtype, mode="c", shape=shape)

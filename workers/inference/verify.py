@@ -1,0 +1,125 @@
+"""Trying a model before a patient's series does: load it, run it on a computed volume and on the same volume turned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from pydicom import Dataset
+
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.grid import VoxelGrid
+from dicom_node.errors import DicomNodeError
+from workers.inference.pool import HostPool, ModelOutput
+from workers.inference.volume import Float32, Volume
+
+_SPACING_MM = (4.0, 3.0, 3.0)
+_IN_PLANE = 112
+_FEWEST_SLICES = 32
+_SAME_SHARE = 0.99
+
+
+class Outcome(StrEnum):
+    """How a check ended."""
+
+    PASSED = "passed"
+    DOUBTFUL = "doubtful"  # works, but a person should look
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried."""
+
+    name: str
+    outcome: Outcome
+    detail: str
+    remedy: str = ""
+
+
+def verify(contract: ModelContract, *, device: str = "auto") -> Iterator[Check]:
+    """Each check as it ends; the first that fails is the last."""
+    with HostPool(device) as pool:
+        try:
+            yield from _checks(contract, pool)
+        except DicomNodeError as error:
+            yield Check(error.reason, Outcome.FAILED, str(error), error.remedy)
+
+
+def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
+    licensed = (contract.folder / "LICENSE").is_file()
+    yield Check(
+        "licence",
+        Outcome.PASSED if licensed else Outcome.DOUBTFUL,
+        "LICENSE is there" if licensed else "the bundle has no LICENSE file",
+        "" if licensed else "add the licence under which its maker gives it",
+    )
+    pool.warm(contract)
+    yield Check("load", Outcome.PASSED, f"{len(contract.weights)} file(s) of weights, digests as in model.toml")
+    volumes = {role.name: synthetic(role.modality, role.minimum_slices) for role in contract.inputs}
+    straight = pool.run(contract, volumes)
+    yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
+    seconds, shape = straight.timings["total"], " x ".join(map(str, straight.label_map.shape))
+    yield Check("run", Outcome.PASSED, f"{seconds:.1f} s on a computed volume of {shape} voxels (no patient's)")
+    found = [s.name for s in contract.segments if (straight.label_map == s.number).any()]
+    yield Check("labels", Outcome.PASSED, f"segments found in it: {', '.join(found) or 'none'}")
+    yield _orientation(straight, pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()}))
+
+
+def _orientation(straight: ModelOutput, turned: ModelOutput) -> Check:
+    same = float(np.mean(straight.label_map == turned.label_map[::-1, ::-1, ::-1]))
+    if same >= _SAME_SHARE:
+        return Check("orientation", Outcome.PASSED, "the volume stored along opposite axes gives the same labels")
+    return Check(
+        "orientation",
+        Outcome.DOUBTFUL,
+        f"the same volume stored along opposite axes gives other labels in {1 - same:.1%} of the voxels",
+        "add Orientationd (axcodes RAS) to the preprocessing and Invertd to the postprocessing, "
+        "or restrict the role's series to the orientation the model was trained on",
+    )
+
+
+def synthetic(modality: str, minimum_slices: int) -> Volume:
+    """A computed trunk with two lungs and a spine, axial, 3 x 3 x 4 mm: HU for CT, arbitrary positive values else."""
+    shape = (max(_FEWEST_SLICES, minimum_slices), _IN_PLANE, _IN_PLANE)
+    matrix = np.zeros((4, 4))
+    matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *_SPACING_MM, 1.0
+    matrix[:3, 3] = (-168.0, -168.0, -64.0)
+    grid = VoxelGrid.from_matrix(shape, matrix)
+    array = _trunk(shape)
+    if modality != "CT":
+        array = np.asarray((array + 1100) / 4, dtype=np.float32)
+    header = Dataset()
+    header.Modality, header.SeriesInstanceUID, header.FrameOfReferenceUID = modality, "2.25.1", "2.25.2"
+    frames = tuple(f"2.25.3.{index + 1}" for index in range(shape[0]))
+    return Volume(array, grid, frames, (header,) * shape[0], "HU" if modality == "CT" else "US")
+
+
+def _trunk(shape: tuple[int, int, int]) -> Float32:
+    slices, rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
+    array = np.full(shape, -1000.0, dtype=np.float32)
+    array[np.broadcast_to((rows / 0.75) ** 2 + (columns / 0.95) ** 2 < 1, shape)] = 40.0
+    for side in (-1, 1):
+        lung = ((columns - side * 0.42) / 0.34) ** 2 + (rows / 0.55) ** 2 + (slices / 0.9) ** 2 < 1
+        array[lung] = -850.0
+    array[np.broadcast_to((rows - 0.55) ** 2 + columns**2 < 0.01, shape)] = 400.0
+    array += np.random.default_rng(0).normal(0, 15, shape).astype(np.float32)
+    return array
+
+
+def _turned(volume: Volume) -> Volume:
+    """The same patient, stored with all three axes reversed."""
+    last = np.asarray(volume.grid.shape) - 1
+    matrix = volume.grid.matrix()
+    matrix[:3, 3] += matrix[:3, :3] @ last
+    matrix[:3, :3] *= -1
+    grid = VoxelGrid.from_matrix(volume.grid.shape, matrix)
+    return Volume(
+        np.ascontiguousarray(volume.array[::-1, ::-1, ::-1]),
+        grid,
+        volume.frames[::-1],
+        volume.headers[::-1],
+        volume.unit,
+    )
