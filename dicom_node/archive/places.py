@@ -83,7 +83,7 @@ def socket_folder(data_dir: Path) -> Path:
         digest = hashlib.sha256(os.fsencode(data_dir.absolute())).hexdigest()[:16]
         folder = Path(tempfile.gettempdir()) / f"dicom-node-{digest}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    owner = folder.stat().st_uid
+    owner = folder.lstat().st_uid  # of a link itself: in a temporary folder it may be another user's
     if owner != os.getuid():
         raise ConfigurationError(
             f"the folder {folder} belongs to user {owner}, not to the one this process runs as ({os.getuid()})",

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dicom_node.dimse.command import pdu
+from dicom_node.dimse.framing import Fragment, Framer, FramingError, OtherPDU
+
+RELEASE = bytes.fromhex("05000000000400000000")
+
+
+def feed(stream: bytes, cuts: list[int], size: int = 64) -> list[Fragment | OtherPDU]:
+    """Pass a stream through a framer in pieces of the given lengths, repeated; views are copied."""
+    framer, found, position, turn = Framer(size), [], 0, 0
+    while position < len(stream):
+        room = framer.room()
+        taken = min(cuts[turn % len(cuts)], len(room), len(stream) - position)
+        room[:taken] = stream[position : position + taken]
+        for piece in framer.pieces(taken):
+            if isinstance(piece, Fragment):
+                piece = Fragment(piece.context, piece.command, piece.last, memoryview(bytes(piece.view)))
+            found.append(piece)
+        position, turn = position + taken, turn + 1
+    return found
+
+
+PDVS = st.tuples(st.integers(0, 255), st.integers(0, 3), st.binary(max_size=150))
+
+
+@given(
+    pdus=st.lists(st.one_of(st.lists(PDVS, min_size=1, max_size=4), st.just(RELEASE)), max_size=6),
+    cuts=st.lists(st.integers(1, 64), min_size=1, max_size=8),
+)
+def test_however_the_bytes_arrive_the_fragments_are_the_same(
+    pdus: list[list[tuple[int, int, bytes]] | bytes], cuts: list[int]
+) -> None:
+    stream = b""
+    expected: list[tuple[int, int, bytes] | bytes] = []
+    for each in pdus:
+        if isinstance(each, bytes):
+            stream += each
+            expected.append(each)
+            continue
+        body = b"".join(struct.pack(">LBB", len(data) + 2, cx, header) + data for cx, header, data in each)
+        stream += struct.pack(">BBL", 4, 0, len(body)) + body
+        expected += each
+    seen: list[tuple[int, int, bytes] | bytes] = []
+    whole = True
+    for piece in feed(stream, cuts):
+        if isinstance(piece, OtherPDU):
+            seen.append(piece.encoded)
+            continue
+        if whole:
+            seen.append((piece.context, 0, b""))
+        context, _, data = seen[-1]
+        data += bytes(piece.view)
+        seen[-1] = (context, int(piece.command) + 2 * piece.last, data)
+        goal = expected[len(seen) - 1]
+        whole = len(data) == len(goal[2])
+    assert seen == expected
+
+
+def test_only_the_last_piece_of_the_last_fragment_is_last() -> None:
+    stream = pdu(1, 0, b"a" * 100) + pdu(1, 2, b"b" * 100)
+    pieces = [piece for piece in feed(stream, [64]) if isinstance(piece, Fragment)]
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert b"".join(piece.view for piece in pieces) == b"a" * 100 + b"b" * 100
+
+
+def test_payload_is_not_copied() -> None:
+    framer = Framer(64)
+    room = framer.room()
+    data = pdu(1, 2, b"payload")
+    room[: len(data)] = data
+    (piece,) = framer.pieces(len(data))
+    room[12:19] = b"PAYLOAD"
+    assert isinstance(piece, Fragment)
+    assert bytes(piece.view) == b"PAYLOAD"
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"GET / HTTP/1.1\r\n",
+        bytes.fromhex("000000000004"),
+        bytes.fromhex("0500ffffffff"),
+        bytes.fromhex("05000000000000"),
+        struct.pack(">BBLLBB", 4, 0, 10, 1, 1, 2),
+        struct.pack(">BBLLBB", 4, 0, 10, 100, 1, 2),
+        struct.pack(">BBLLBB", 4, 0, 3, 2, 1, 2),
+    ],
+    ids=["http", "type 0", "huge", "empty", "short PDV", "PDV beyond its PDU", "PDU too short for a PDV"],
+)
+def test_what_is_no_pdu_is_refused(stream: bytes) -> None:
+    with pytest.raises(FramingError):
+        feed(stream, [64])
