@@ -112,7 +112,10 @@ class _Image:
     def read(cls, path: Path) -> _Image:
         """The whole file; its pixel data is dropped once decoded."""
         try:
-            image = cls(path, dcmread(path))
+            header = dcmread(path)
+            if "SOPInstanceUID" not in header:  # pydicom drops everything when encapsulated pixel data is cut off
+                header = dcmread(path, stop_before_pixels=True)
+            image = cls(path, header)
             for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
                 image.text(keyword, needed=True)
         except InvalidDicomError as error:
