@@ -18,7 +18,7 @@ from dicom_node.archive.places import Places
 from dicom_node.catalogue import Catalogue
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
-from dicom_node.dimse.send import send
+from dicom_node.dimse.send import Sender
 from dicom_node.domain.contract import ModelContract
 from dicom_node.errors import DicomNodeError, RuleError
 from dicom_node.jobs.plan import Planner
@@ -95,7 +95,7 @@ class Node:
             Stage("completion", Watch(self.database, settings).tick, 0.5),
             Stage("planner", planner.tick, 0.25),
             Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, 0.5),
-            Stage("courier", Courier(settings, self.parcels, send).tick, 0.5),
+            Stage("courier", Courier(settings, self.parcels, Sender().send).tick, 0.5),
         )
 
     def run(self, stop: threading.Event) -> None:

@@ -1,0 +1,112 @@
+"""Every queued job has a message; no running one a dead owner."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+from dicom_node.archive.ledger import QueuedJob
+from dicom_node.domain.job import Priority
+from dicom_node.errors import BrokerError
+from dicom_node.jobs.reconcile import TIME_LIMIT_MARGIN_S, Reconciler
+
+
+class MemoryLedger:
+    """What the reconciler sees of the ledger."""
+
+    def __init__(self, owners: tuple[str, ...] = ()) -> None:
+        self.owners = owners
+        self.queued = {1: QueuedJob(1, "lungs", Priority.ROUTINE), 2: QueuedJob(2, "other", Priority.STAT)}
+        self.published: list[int] = []
+        self.expired: list[str] = []
+
+    def running_owners(self) -> tuple[str, ...]:
+        return self.owners
+
+    def expire(self, owners: list[str]) -> int:
+        self.expired = list(owners)
+        return len(owners)
+
+    def to_publish(self, after_s: float) -> list[QueuedJob]:
+        return [job for job in self.queued.values() if job.id not in self.published]
+
+    def mark_published(self, ids: list[int]) -> None:
+        self.published += ids
+
+    def unpublish(self) -> int:
+        self.published.clear()
+        return 2
+
+
+class MemoryPublisher:
+    """A broker that remembers, and can be away or lose everything."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, Priority, float]] = []
+        self.away = False
+        self.fresh = False
+
+    def publish(self, job_id: int, priority: Priority, time_limit_s: float) -> None:
+        self.sent.append((job_id, priority, time_limit_s))
+
+    def lost_its_data(self) -> bool:
+        if self.away:
+            raise BrokerError("away")
+        fresh, self.fresh = self.fresh, False
+        return fresh
+
+
+def made(ledger: MemoryLedger, publisher: MemoryPublisher) -> Reconciler:
+    return Reconciler(ledger, publisher, {"lungs": 100.0})  # type: ignore[arg-type]
+
+
+def test_each_queued_job_is_published_once_with_a_limit_beyond_its_own() -> None:
+    ledger, publisher = MemoryLedger(), MemoryPublisher()
+    reconciler = made(ledger, publisher)
+    reconciler.tick()
+    reconciler.tick()
+    assert sorted(job for job, _, _ in publisher.sent) == [1, 2]
+    assert (1, Priority.ROUTINE, 100.0 + TIME_LIMIT_MARGIN_S) in publisher.sent
+
+
+def test_broker_that_lost_its_data_gets_all_messages_again() -> None:
+    ledger, publisher = MemoryLedger(), MemoryPublisher()
+    reconciler = made(ledger, publisher)
+    reconciler.tick()
+    publisher.fresh = True
+    reconciler.tick()
+    assert len(publisher.sent) == 4
+
+
+def test_broker_that_is_away_stops_nothing() -> None:
+    ledger, publisher = MemoryLedger(), MemoryPublisher()
+    publisher.away = True
+    reconciler = made(ledger, publisher)
+    reconciler.tick()
+    assert publisher.sent == []
+    publisher.away = False
+    reconciler.tick()
+    assert len(publisher.sent) == 2
+
+
+def test_only_dead_processes_of_this_machine_lose_their_jobs() -> None:
+    here = socket.gethostname()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    owners = (f"{here}:{os.getpid()}", f"{here}:{dead.pid}", f"another-machine:{dead.pid}")
+    ledger = MemoryLedger(owners)
+    made(ledger, MemoryPublisher()).tick()
+    assert ledger.expired == [f"{here}:{dead.pid}"]
+
+
+def test_killed_process_nobody_waited_for_counts_as_dead() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    owner = f"{socket.gethostname()}:{process.pid}"
+    ledger = MemoryLedger((owner,))
+    made(ledger, MemoryPublisher()).tick()
+    assert ledger.expired == [owner]
+    process.wait()
