@@ -57,12 +57,13 @@ class Header:
     plane: ImagePlane | None  # None: the image has no position in the patient
     frames: int
     digest: str  # SHA-256 of the data set as received, without preamble and file meta information
-    pixel_digest: str  # SHA-256 of the Pixel Data element's value; empty when there is none
+    pixel_digest: str  # SHA-256 of Pixel Data's value and, of multi-frame images, functional groups; empty without
     size: int  # bytes of the file
     peer: str  # address of the sender
     calling_ae: str
     called_ae: str
     association: str
+    received_at: datetime  # aware; when the object was durable here, by the receiver's clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,181 @@
+"""Read from a stored object what the index needs, without touching its pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom.charset import convert_encodings, decode_bytes
+
+from dicom_node.archive.part10 import Element, Part10, entry_of, name_of, read_part10, text_of
+from dicom_node.domain.grid import ImagePlane
+from dicom_node.domain.study import Header
+from dicom_node.errors import HeaderError
+
+_UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like are other people's habits, and do no harm here
+_NUMBERS = {
+    "US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
+}  # fmt: skip
+_ASCII = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
+_TEXT = frozenset(("LO", "PN", "SH", "UC"))  # in the character set, several values
+_PARAGRAPHS = frozenset(("LT", "ST", "UT"))  # in the character set, one value, which may hold backslashes
+_DELIMITERS = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}  # after which ISO 2022 starts anew: PS3.5 6.1.2.5.3
+
+_STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
+_CHARACTER_SET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
+
+
+def read_header(path: Path) -> Header:
+    """The record of one DICOM Part 10 file. Reads it once, however large, in little memory.
+
+    Raises:
+        NotDicomError: no Part 10 file, or one that was cut off.
+        HeaderError: it lacks what identifies it.
+        OSError: the file cannot be read.
+    """
+    stored = read_part10(path)
+    attributes = _attributes(stored)
+    receipt = _receipt(stored.meta, path)
+    frames = attributes.get("NumberOfFrames")
+    count = int(frames) if isinstance(frames, float) and frames >= 1 else int(stored.pixels)
+    return Header(
+        sop_instance_uid=_uid(stored, _SOP_UID, path),
+        sop_class_uid=str(attributes.get("SOPClassUID", "")) or text_of(stored.meta.get(0x0002, b"")),
+        study_instance_uid=_uid(stored, _STUDY_UID, path),
+        series_instance_uid=_uid(stored, _SERIES_UID, path),
+        transfer_syntax_uid=stored.transfer_syntax,
+        patient_id=_single(attributes, "PatientID"),
+        issuer=_single(attributes, "IssuerOfPatientID"),
+        modality=_single(attributes, "Modality"),
+        attributes=attributes,
+        plane=_plane(attributes) if count == 1 else None,
+        frames=count,
+        digest=stored.digest,
+        pixel_digest=stored.image_digest,
+        size=stored.size,
+        peer=receipt["peer"],
+        calling_ae=text_of(stored.meta.get(0x0017, b"")) or text_of(stored.meta.get(0x0016, b"")),
+        called_ae=text_of(stored.meta.get(0x0018, b"")),
+        association=receipt["association"],
+        received_at=receipt["received"],
+    )
+
+
+def _uid(stored: Part10, tag: int, path: Path) -> str:
+    element = stored.elements.get(tag)
+    value = text_of(element.value) if element else ""
+    if not value:
+        raise HeaderError(
+            f"{path}: {name_of(tag)} is absent",
+            reason="no-uid",
+            remedy="the sender must write it; a DICOMDIR, for one, is no object of a study",
+        )
+    if _UID.fullmatch(value) is None:
+        raise HeaderError(
+            f"{path}: {name_of(tag)} is no UID: {value[:80]!r}",
+            reason="bad-uid",
+            remedy="a UID has at most 64 digits and dots; correct it at the sender",
+        )
+    return value
+
+
+def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
+    """What :mod:`dicom_node.archive.receipt` wrote; of a file from elsewhere, its own time."""
+    told: dict[str, Any] = {}
+    with contextlib.suppress(ValueError):  # another program's private information
+        parsed = json.loads(meta.get(0x0102, b"").rstrip(b"\0 "))
+        told = parsed if isinstance(parsed, dict) else {}
+    received = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+    with contextlib.suppress(ValueError, TypeError):
+        stated = datetime.fromisoformat(told.get("received", ""))
+        received = stated if stated.tzinfo else received
+    return {"peer": str(told.get("peer", "")), "association": str(told.get("association", "")), "received": received}
+
+
+def _attributes(stored: Part10) -> dict[str, Any]:
+    encodings = _encodings(stored.elements.get(_CHARACTER_SET))
+    sign = stored.elements.get(_PIXEL_REPRESENTATION)
+    signed = sign is not None and sign.value[:2] in (b"\1\0", b"\0\1")
+    order = "<" if stored.little_endian else ">"
+    found = {}
+    for element in stored.elements.values():
+        entry = entry_of(element.tag)
+        if not entry.keyword:
+            continue
+        vr = _vr(element, entry.vr, signed)
+        # A value that is not what its VR promises is left out: rules then see it as absent.
+        with contextlib.suppress(ValueError, struct.error):
+            value = _convert(vr, element.value, encodings, order)
+            if value is not None:
+                found[entry.keyword] = value
+    return found
+
+
+def _encodings(element: Element | None) -> list[str]:
+    names = text_of(element.value).split("\\") if element else [""]
+    return convert_encodings([name.strip() for name in names])
+
+
+def _vr(element: Element, dictionary_vr: str, signed: bool) -> str:
+    vr = dictionary_vr if element.vr == "UN" else element.vr
+    if vr == "US or SS":
+        return "SS" if signed else "US"
+    return vr
+
+
+def _convert(vr: str, stored: bytes, encodings: list[str], order: str) -> Any:
+    """A str, a float, a list of them, or None where there is no value."""
+    if vr in _NUMBERS:
+        size = struct.calcsize("=" + _NUMBERS[vr])
+        values = struct.unpack(f"{order}{len(stored) // size}{_NUMBERS[vr]}", stored)
+        return _one_or_list(_finite([float(value) for value in values]))
+    if vr in ("DS", "IS"):
+        texts = text_of(stored).split("\\")
+        return None if texts == [""] else _one_or_list(_finite([float(text) for text in texts]))
+    if vr in _ASCII:
+        return _one_or_list([part.strip(" \0") for part in text_of(stored).split("\\")])
+    if vr == "UR":
+        return text_of(stored) or None
+    if vr in _PARAGRAPHS:
+        return decode_bytes(stored, encodings, _DELIMITERS).rstrip(" \0").replace("\0", "") or None
+    if vr in _TEXT:
+        # Decoded before it is split: in ISO 2022 and GB18030 a backslash may be half a letter.
+        text = decode_bytes(stored.rstrip(b" \0"), encodings, _DELIMITERS).replace("\0", "")
+        return _one_or_list([part.strip() for part in text.split("\\")])
+    return None
+
+
+def _finite(values: list[float]) -> list[float]:
+    if not all(map(math.isfinite, values)):
+        raise ValueError("not a number")
+    return values
+
+
+def _one_or_list(values: list[Any]) -> Any:
+    if len(values) > 1:
+        return values
+    return values[0] if values and values[0] != "" else None
+
+
+def _single(attributes: dict[str, Any], keyword: str) -> str:
+    value = attributes.get(keyword, "")
+    return str(value[0] if isinstance(value, list) else value)
+
+
+def _plane(attributes: dict[str, Any]) -> ImagePlane | None:
+    rows, columns = attributes.get("Rows"), attributes.get("Columns")
+    lists = [attributes.get(key) for key in ("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")]
+    if not isinstance(rows, float) or not isinstance(columns, float) or min(rows, columns) < 1:
+        return None
+    if any(not isinstance(part, list) for part in lists):
+        return None
+    spacing, orientation, position = (tuple(part) for part in lists if part)
+    if (len(spacing), len(orientation), len(position)) != (2, 6, 3):
+        return None
+    return ImagePlane(int(rows), int(columns), spacing, orientation, position)
