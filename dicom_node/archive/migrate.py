@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, inspect, select, text
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import installation, site
@@ -48,3 +48,12 @@ def head_revision() -> str:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+def current_revision(database: Database) -> str | None:
+    """The schema version of a ledger as it is; None when nothing was ever created in it."""
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)

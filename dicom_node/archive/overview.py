@@ -1,0 +1,140 @@
+"""All studies at a glance, and the counters above them. Only reads; plain data."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+
+from dicom_node.archive import plain
+from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
+from dicom_node.domain.job import JobState
+from dicom_node.domain.parcel import ParcelState
+from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
+from dicom_node.domain.study import Origin, Readiness
+
+
+def studies(
+    database: Database, *, limit: int = 50, offset: int = 0, find: str = "", study_ids: Sequence[int] | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """One page of studies, the one that changed last first, and how many there are in all.
+
+    ``find``: only studies with this Patient ID, Accession Number or Study Instance UID.
+    """
+    statement = select(study)
+    if study_ids is not None:
+        statement = statement.where(study.c.id.in_(study_ids))
+    if find:
+        statement = statement.where(_is(find))
+    with database.read() as connection:
+        total = int(connection.execute(select(func.count()).select_from(statement.subquery())).scalar_one())
+        newest_first = statement.order_by(study.c.last_received.desc(), study.c.id.desc())
+        rows = connection.execute(newest_first.limit(limit).offset(offset)).all()
+        ids = [row.id for row in rows]
+        sizes, jobs, parcels = _sizes(connection, ids), _jobs(connection, ids), _parcels(connection, ids)
+    return [_study(row, sizes.get(row.id, {}), jobs[row.id], parcels[row.id]) for row in rows], total
+
+
+def matching(database: Database, text: str) -> tuple[tuple[int, str], ...]:
+    """Row id and Study Instance UID of every study that a person may mean by ``text``.
+
+    A Study Instance UID names one study. A row id, an accession number and a Patient ID may be equal by chance, so
+    all studies that fit are given: whoever asks must not be shown another patient.
+    """
+    row_id = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+    columns = select(study.c.id, study.c.study_uid).order_by(study.c.id)
+    with database.read() as connection:
+        found = connection.execute(columns.where(study.c.study_uid == text)).all()
+        if not found:
+            found = connection.execute(columns.where(or_(study.c.id == row_id, _is(text)))).all()
+    return tuple((int(row.id), str(row.study_uid)) for row in found)
+
+
+def counters(database: Database) -> dict[str, Any]:
+    """Numbers for the dashboard and for ``/metrics``; ``docs/json.md`` lists the keys."""
+    oldest = select(func.min(job.c.created_at), db_now()).where(job.c.state == JobState.QUEUED)
+    with database.read() as connection:
+        first_queued, now = connection.execute(oldest).one()
+        return {
+            "studies": _by_state(connection, study.c.state),
+            "instances": _by_state(connection, instance.c.state),
+            "jobs": _by_state(connection, job.c.state),
+            "parcels": _by_state(connection, parcel.c.state),
+            "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
+        }
+
+
+def _is(text: str) -> ColumnElement[bool]:
+    """Studies that a person may mean by ``text``."""
+    of_patient = select(identity.c.id).where(identity.c.patient_id == text)
+    return or_(
+        study.c.study_uid == text,
+        study.c.identity_id.in_(of_patient),
+        study.c.attributes["PatientID"].as_string() == text,
+        study.c.attributes["AccessionNumber"].as_string() == text,
+    )
+
+
+def _by_state(connection: Connection, state: ColumnElement[Any]) -> dict[str, int]:
+    rows = connection.execute(select(state, func.count()).group_by(state).order_by(state)).all()
+    return {str(name): int(count) for name, count in rows}
+
+
+def _study(row: Any, size: dict[str, Any], jobs: Sequence[JobBrief], parcels: Sequence[ParcelBrief]) -> dict[str, Any]:
+    told = standing(Readiness(row.state), row.readiness, row.outcome, jobs, parcels)
+    return {
+        "id": row.id,
+        "study_uid": row.study_uid,
+        **plain.study_attributes(row.attributes),
+        "modalities": sorted(size.get("modalities", ())),
+        "series": size.get("series", 0),
+        "instances": size.get("instances", 0),
+        "standing": str(told.stand),
+        "standing_words": told.words,
+        "first_received": plain.time(row.first_received),
+        "last_received": plain.time(row.last_received),
+    }
+
+
+def _sizes(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Series, instances and modalities of each study, without our own results."""
+    rows = connection.execute(
+        select(series.c.study_id, series.c.modality, func.count(), func.sum(series.c.instances))
+        .where(series.c.study_id.in_(ids), series.c.origin != Origin.OWN_RESULT)
+        .group_by(series.c.study_id, series.c.modality)
+    ).all()
+    sizes: dict[int, dict[str, Any]] = defaultdict(lambda: {"modalities": set(), "series": 0, "instances": 0})
+    for study_id, modality, count, instances in rows:
+        size = sizes[study_id]
+        size["modalities"].add(modality)
+        size["series"] += int(count)
+        size["instances"] += int(instances or 0)
+    return sizes
+
+
+def _jobs(connection: Connection, ids: Sequence[int]) -> dict[int, list[JobBrief]]:
+    statement = select(job.c.study_id, job.c.state, job.c.model, job.c.progress, job.c.error)
+    rows = connection.execute(statement.where(job.c.study_id.in_(ids)).order_by(job.c.id)).all()
+    jobs: dict[int, list[JobBrief]] = defaultdict(list)
+    for row in rows:
+        brief = JobBrief(JobState(row.state), row.model, row.progress, (row.error or {}).get("message", ""))
+        jobs[row.study_id].append(brief)
+    return jobs
+
+
+def _parcels(connection: Connection, ids: Sequence[int]) -> dict[int, list[ParcelBrief]]:
+    """Parcels of the results that count."""
+    rows = connection.execute(
+        select(parcel.c.study_id, parcel.c.state, parcel.c.destination, parcel.c.tries, parcel.c.error)
+        .join(result_set, result_set.c.id == parcel.c.result_set_id)
+        .where(parcel.c.study_id.in_(ids), result_set.c.standing == "current")
+        .order_by(parcel.c.id)
+    ).all()
+    parcels: dict[int, list[ParcelBrief]] = defaultdict(list)
+    for row in rows:
+        message = (row.error or {}).get("message", "")
+        parcels[row.study_id].append(ParcelBrief(ParcelState(row.state), row.destination, row.tries, message))
+    return parcels

@@ -1,0 +1,78 @@
+"""``jobs``: runs of models."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json
+from dicom_node.domain.job import JobState
+from dicom_node.errors import LedgerError
+
+commands = typer.Typer(no_args_is_help=True, help="Jobs, runs of models: list, show, retry.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="jobs")
+
+
+@commands.command("list")
+def list_(
+    context: typer.Context,
+    state: Annotated[list[JobState] | None, typer.Option(help="Only in this state; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Jobs, newest first."""
+    from dicom_node.archive import plain
+    from dicom_node.archive.ledger import Ledger
+
+    with access.ledger(context) as database:
+        jobs = [plain.job(record) for record in Ledger(database).jobs(states=state or (), limit=limit)]
+    output.show({"jobs": jobs}, as_json, _print_list)
+
+
+@commands.command()
+def show(context: typer.Context, job: int, as_json: Json = False) -> None:
+    """One job: why it was planned, its attempts, findings and result objects."""
+    from dicom_node.archive.story import job_story
+    from dicom_node.cli.story import print_job
+
+    with access.ledger(context) as database:
+        told = job_story(database, job)
+    if told is None:
+        raise LedgerError(f"there is no job {job}", reason="no-such-job", remedy="see: dicom-node jobs list")
+    output.show(told, as_json, print_job)
+
+
+@commands.command()
+def retry(context: typer.Context, job: int, as_json: Json = False) -> None:
+    """Queue a failed or quarantined job again."""
+    from dicom_node.archive.ledger import Ledger
+
+    with access.ledger(context) as database:
+        state = Ledger(database).retry(job, access.person())
+    data = {"job": job, "state": str(state)}
+    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+
+
+def _print_list(data: dict[str, Any]) -> None:
+    rows = [
+        (
+            job["id"],
+            job["state"],
+            job["model"],
+            job["rule"],
+            job["study_uid"],
+            job["attempt"],
+            output.when(job["created_at"]),
+            output.took(job["run_seconds"]),
+            output.short((job["error"] or {}).get("message") or job["progress"]),
+        )
+        for job in data["jobs"]
+    ]
+    columns = ("job", "state", "model", "rule", "study", "attempts", "planned", "ran", "progress or error")
+    output.table(columns, rows, empty="no jobs")

@@ -1,0 +1,173 @@
+"""``models``: what can be run. A model is verified by the worker's program; this one never imports its engines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json
+
+if TYPE_CHECKING:
+    from dicom_node.catalogue import Catalogue
+    from dicom_node.domain.contract import ModelContract
+
+commands = typer.Typer(no_args_is_help=True, help="Models that can be run: list, show, verify.")
+
+ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="models")
+
+
+@commands.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> None:
+    """Models that were found, and bundles that are broken."""
+    from dicom_node.catalogue import Catalogue
+
+    catalogue = Catalogue.load(access.configuration(context).settings)
+    output.show(_catalogue(catalogue), as_json, _print_list)
+
+
+@commands.command()
+def show(context: typer.Context, name: ModelArgument, as_json: Json = False) -> None:
+    """One model: what it is for, what it needs, what it yields."""
+    from dicom_node.catalogue import Catalogue
+
+    contract = Catalogue.load(access.configuration(context).settings).get(name)
+    output.show(_contract(contract), as_json, _print_contract)
+
+
+@commands.command()
+def verify(context: typer.Context, name: ModelArgument, as_json: Json = False) -> None:
+    """Load a model as a worker does and run it on a small volume."""
+    from dicom_node.catalogue import Catalogue
+
+    configuration = access.configuration(context)
+    Catalogue.load(configuration.settings).get(name)
+    file = configuration.source.file
+    command = [sys.executable, "-m", "workers", *(("--config", str(file)) if file else ()), "verify", name]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    data = {"model": name, "good": ran.returncode == 0, "checks": _checks(ran.stdout), "output": ran.stderr.strip()}
+    output.show(data, as_json, _print_verification)
+    if ran.returncode:
+        raise typer.Exit(1)
+
+
+def _checks(text: str) -> list[dict[str, Any]]:
+    """The lines ``ok    what`` and ``FAIL  what`` of the worker's program."""
+    marked = [line.partition("  ") for line in text.splitlines()]
+    return [{"good": mark.strip() == "ok", "what": what.strip()} for mark, _, what in marked if what.strip()]
+
+
+def _catalogue(catalogue: Catalogue) -> dict[str, Any]:
+    return {
+        "models": [_brief(contract) for contract in catalogue.contracts],
+        "problems": [
+            {
+                "name": problem.name,
+                "folder": str(problem.folder),
+                "reason": problem.error.reason,
+                "message": problem.error.message,
+                "remedy": problem.error.remedy,
+            }
+            for problem in catalogue.problems
+        ],
+        "searched": [str(folder) for folder in catalogue.searched],
+    }
+
+
+def _brief(contract: ModelContract) -> dict[str, Any]:
+    return {
+        "name": contract.name,
+        "version": contract.version,
+        "title": contract.title,
+        "manufacturer": contract.manufacturer,
+        "task": contract.task,
+        "status": str(contract.status),
+        "folder": str(contract.folder),
+        "sha256": contract.digest,
+    }
+
+
+def _contract(contract: ModelContract) -> dict[str, Any]:
+    return {
+        **_brief(contract),
+        "intended_use": contract.intended_use,
+        "limits": list(contract.limits),
+        "inputs": [
+            {
+                "role": role.name,
+                "modality": role.modality,
+                "minimum_slices": role.minimum_slices,
+                "conditions": list(role.conditions),
+                "prefer": list(role.prefer),
+            }
+            for role in contract.inputs
+        ],
+        "segments": [{"number": segment.number, "label": segment.label} for segment in contract.segments],
+        "measurements": [
+            {"name": measurement.name, "kind": measurement.kind, "of": [list(group) for group in measurement.of]}
+            for measurement in contract.measurements
+        ],
+        "evaluations": [
+            {"name": evaluation.name, "meaning": evaluation.concept.meaning, "source": evaluation.source}
+            for evaluation in contract.evaluations
+        ],
+        "time_limit_seconds": contract.resources.time_limit_s,
+        "memory_mb": contract.resources.memory_mb,
+    }
+
+
+def _print_list(data: dict[str, Any]) -> None:
+    rows = [
+        (model["name"], model["version"], model["status"], model["title"], model["folder"]) for model in data["models"]
+    ]
+    output.table(("model", "version", "status", "title", "folder"), rows, empty="no models")
+    for problem in data["problems"]:
+        output.write()
+        output.write(f"cannot be used: {problem['message']}")
+        if problem["remedy"]:
+            output.write(f"  {problem['remedy']}")
+
+
+def _print_contract(data: dict[str, Any]) -> None:
+    output.fields(
+        [
+            ("model", f"{data['name']} {data['version']} ({data['status']})"),
+            ("title", data["title"]),
+            ("by", data["manufacturer"]),
+            ("folder", data["folder"]),
+            ("limits", f"{data['time_limit_seconds']:g} s, {data['memory_mb']} MB"),
+        ]
+    )
+    output.heading("Intended use")
+    output.write(data["intended_use"])
+    output.heading("Limits")
+    for limit in data["limits"]:
+        output.write(f"- {limit}")
+    output.heading("Needs")
+    for role in data["inputs"]:
+        output.write(f"{role['role']}: {role['modality']}, {role['minimum_slices']} slices or more")
+        for condition in role["conditions"]:
+            output.write(f"  must hold  {condition}")
+        for preference in role["prefer"]:
+            output.write(f"  prefers    {preference}")
+    output.heading("Yields")
+    output.write("segments: " + ", ".join(segment["label"] for segment in data["segments"]))
+    output.write("measurements: " + ", ".join(measurement["name"] for measurement in data["measurements"]))
+    for evaluation in data["evaluations"]:
+        output.write(f"evaluation: {evaluation['meaning']} ({evaluation['source']})")
+
+
+def _print_verification(data: dict[str, Any]) -> None:
+    for check in data["checks"]:
+        output.write(f"{'ok  ' if check['good'] else 'FAIL'}  {check['what']}")
+    output.write(f"{data['model']} is {'good' if data['good'] else 'NOT good'}")
+    if not data["good"] and data["output"]:
+        output.write(data["output"])

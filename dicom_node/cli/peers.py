@@ -1,0 +1,86 @@
+"""``peers``: the DICOM nodes we know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json
+from dicom_node.errors import ConfigurationError, PeerError
+
+if TYPE_CHECKING:
+    from dicom_node.settings import PeerSettings, Settings
+
+commands = typer.Typer(no_args_is_help=True, help="Peers, the DICOM nodes we know: list, echo.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="peers")
+
+
+@commands.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> None:
+    """Peers of the configuration."""
+    settings = access.configuration(context).settings
+    output.show({"peers": [_peer(peer) for peer in settings.peers]}, as_json, _print_list)
+
+
+@commands.command()
+def echo(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer in the configuration.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Ask a peer whether it is there (C-ECHO)."""
+    configuration = access.configuration(context)
+    settings = configuration.settings
+    peer = settings.peer(name)
+    if peer is None:
+        known = ", ".join(known.name for known in settings.peers) or "none"
+        raise ConfigurationError(
+            f"no peer is named {name!r} (known: {known})",
+            file=configuration.source.file,
+            reason="no-such-peer",
+            remedy="add it to the configuration under [[peers]], or correct the name",
+        )
+    data = answer(settings, peer, timeout)
+    output.show(data, as_json, _print_echo)
+    if not data["good"]:
+        raise typer.Exit(1)
+
+
+def answer(settings: Settings, peer: PeerSettings, timeout_s: float) -> dict[str, Any]:
+    """What becomes of a C-ECHO, as plain data."""
+    from dicom_node.dimse.associate import echo as ask
+
+    try:
+        took_s = ask(peer, settings.node.ae_title, timeout_s)
+    except PeerError as error:
+        told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+        return {**_peer(peer), "good": False, "milliseconds": None, "error": told}
+    return {**_peer(peer), "good": True, "milliseconds": round(took_s * 1000, 1), "error": None}
+
+
+def _peer(peer: PeerSettings) -> dict[str, Any]:
+    return peer.model_dump(mode="json")
+
+
+def _print_list(data: dict[str, Any]) -> None:
+    rows = [
+        (peer["name"], peer["ae_title"], peer["host"], peer["port"], peer["receive"], peer["clinical"])
+        for peer in data["peers"]
+    ]
+    output.table(("peer", "AE title", "host", "port", "may send", "clinical"), rows, empty="no peers")
+
+
+def _print_echo(data: dict[str, Any]) -> None:
+    where = f"{data['name']} ({data['ae_title']} at {data['host']}:{data['port']})"
+    if data["good"]:
+        output.write(f"{where} answers, {data['milliseconds']} ms")
+    else:
+        output.write(f"{where} does not answer: {data['error']['message']}")
+        output.write(f"  {data['error']['remedy']}".rstrip())

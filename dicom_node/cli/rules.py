@@ -1,0 +1,82 @@
+"""``rules``: which models run on what, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json, StudyArgument
+
+if TYPE_CHECKING:
+    from dicom_node.rules.match import RuleSet
+    from dicom_node.settings import Configuration
+
+commands = typer.Typer(no_args_is_help=True, help="Rules, which models run on what: check, explain.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="rules")
+
+
+@commands.command()
+def check(context: typer.Context, as_json: Json = False) -> None:
+    """Read every rule as the node does at its start."""
+    rules = compiled(access.configuration(context))
+    data = {"good": True, "rules": [_rule(rule) for rule in rules.rules]}
+    output.show(data, as_json, _print_check)
+
+
+@commands.command()
+def explain(context: typer.Context, study: StudyArgument, as_json: Json = False) -> None:
+    """What every rule says about a study: each condition's value, for the series that won and those that lost."""
+    from dicom_node.archive.index import Index
+    from dicom_node.cli.studies import find_one
+    from dicom_node.rules.explain import explain as explained
+    from dicom_node.rules.explain import render
+
+    configuration = access.configuration(context)
+    rules = compiled(configuration)
+    with access.opened(configuration.settings) as database:
+        view = Index(database, configuration.settings.node.data_dir).study_view(find_one(database, study))
+    decisions = rules.decide_all(view)
+    data = {"study_uid": view.study_instance_uid, "rules": explained(decisions)}
+    output.show(data, as_json, lambda _: output.write(render(decisions)))
+
+
+def compiled(configuration: Configuration) -> RuleSet:
+    """The rules, checked as the node checks them at its start.
+
+    Raises:
+        RuleError: with file, line and key.
+    """
+    from dicom_node.catalogue import Catalogue
+    from dicom_node.node import contracts_of_rules
+    from dicom_node.rules.match import RuleSet
+
+    return RuleSet.compile(configuration, contracts_of_rules(configuration, Catalogue.load(configuration.settings)))
+
+
+def _rule(rule: Any) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "model": rule.contract.name,
+        "model_version": rule.contract.version,
+        "trigger": rule.settings.trigger,
+        "send_to": list(rule.settings.send_to),
+        "priority": rule.settings.priority,
+        "conditions": [{"list": name, "condition": condition.text} for name, condition in rule.conditions],
+        "prefer": [preference.text for preference in rule.preferences],
+    }
+
+
+def _print_check(data: dict[str, Any]) -> None:
+    if not data["rules"]:
+        output.write("there are no rules: nothing will run")
+    for rule in data["rules"]:
+        to = ", ".join(rule["send_to"]) or "nobody"
+        output.write(f"{rule['name']}: {rule['model']} {rule['model_version']}, results to {to}")
+        for condition in rule["conditions"]:
+            output.write(f"  {condition['list']:<8}  {condition['condition']}")

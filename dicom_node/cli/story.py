@@ -1,0 +1,113 @@
+"""A study's story as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dicom_node.cli import output
+from dicom_node.cli.output import number, took, when
+
+
+def print_story(story: dict[str, Any]) -> None:
+    """Print what ``dicom_node.archive.story.story`` tells."""
+    output.fields(
+        [
+            ("study", f"{story['id']}  {story['study_uid']}"),
+            ("patient", story["patient_id"]),
+            ("accession", story["accession_number"]),
+            ("description", f"{story['study_date']} {story['description']}".strip()),
+            ("stands", story["standing_words"]),
+        ]
+    )
+    _print_arrival(story)
+    output.heading("Rules")
+    output.write(story["decision"] or "not looked at yet")
+    for job in story["jobs"]:
+        print_job(job)
+    _print_parcels(story["parcels"])
+    output.heading("Time of each stage")
+    output.table(("stage", "took"), [(stage["stage"], took(stage["seconds"])) for stage in story["stages"]])
+
+
+def print_job(job: dict[str, Any]) -> None:
+    """One job with its findings and result objects."""
+    output.heading(f"Job {job['id']}: {job['model']} {job['model_version']}, {job['state']}")
+    inputs = [f"{chosen['role']} = {chosen['series_uid']} ({chosen['instances']} images)" for chosen in job["inputs"]]
+    error = job["error"] or {}
+    output.fields(
+        [
+            ("rule", job["rule"]),
+            ("input", inputs),
+            ("chosen", job["chosen"]),
+            ("attempt", job["attempt"]),
+            ("progress", job["progress"] if job["state"] == "running" else ""),
+            ("queued", took(job["queued_seconds"])),
+            ("ran", took(job["run_seconds"])),
+            ("result", job["result"] if job["result"] != "current" else ""),
+            ("error", error.get("message", "")),
+            ("what to do", error.get("remedy", "")),
+            ("withheld", [f"{name}: {why}" for name, why in job["withheld"].items()]),
+        ]
+    )
+    if job["measurements"]:
+        output.write()
+        rows = [
+            (" and ".join(found["of"]), found["meaning"], number(found["value"]), found["unit"])
+            for found in job["measurements"]
+        ]
+        output.table(("of", "measurement", "value", "unit"), rows)
+    for found in job["evaluations"]:
+        output.write()
+        output.write(f"{found['meaning']}: {found['presence']}. {found['reason']}")
+        if found["source"]:
+            output.write(f"  {found['source']}")
+    if job["artifacts"]:
+        output.write()
+        rows = [(made["kind"].upper(), made["sop_uid"], made["size"], made["path"]) for made in job["artifacts"]]
+        output.table(("object", "SOP Instance UID", "bytes", "file"), rows)
+
+
+def _print_arrival(story: dict[str, Any]) -> None:
+    output.heading("What arrived")
+    rows = [
+        (
+            series["number"],
+            series["modality"],
+            series["description"],
+            series["instances"],
+            series["origin"],
+            f"{series['calling_ae']} {series['peer']}",
+            when(series["last_received"]),
+            series["state"],
+            evidence(series["evidence"]),
+        )
+        for series in story["series"]
+    ]
+    columns = ("series", "modality", "description", "images", "origin", "from", "last image", "state", "evidence")
+    output.table(columns, rows, empty="no series")
+    if story["problems"]:
+        output.write()
+        unusable = [(found["sop_uid"], found["state"], found["reason"]) for found in story["problems"]]
+        output.table(("object that cannot be used", "state", "why"), unusable)
+    output.write(f"study: {story['state']}" + (f", {why}" if (why := evidence(story["evidence"])) else ""))
+
+
+def evidence(given: dict[str, Any]) -> str:
+    """By what a series or study counts as whole, or why it does not."""
+    return str(given.get("reason") or given.get("by") or "")
+
+
+def _print_parcels(parcels: list[dict[str, Any]]) -> None:
+    output.heading("Deliveries")
+    rows = [
+        (
+            parcel["id"],
+            parcel["destination"],
+            parcel["state"],
+            parcel["tries"],
+            when(parcel["sent_at"]) or f"next try {when(parcel['next_try'])}",
+            (parcel["error"] or {}).get("message", ""),
+        )
+        for parcel in parcels
+    ]
+    output.table(("parcel", "destination", "state", "tries", "sent", "last error"), rows, empty="none")

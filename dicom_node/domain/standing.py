@@ -1,0 +1,138 @@
+"""Where a study stands, in one word and in a sentence: what an administrator asks first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dicom_node.domain.job import UNFINISHED, JobState
+from dicom_node.domain.parcel import ParcelState
+from dicom_node.domain.study import Readiness
+
+
+class Stand(StrEnum):
+    """The stations of a study, and the dead ends."""
+
+    ARRIVING = "arriving"
+    DECIDING = "deciding"
+    HELD = "held"  # a person must act
+    UNWANTED = "unwanted"  # no rule wants it
+    WAITING = "waiting"  # a rule wants it, and waits for images
+    QUEUED = "queued"
+    RUNNING = "running"
+    FAILED = "failed"  # a person must act
+    DELIVERING = "delivering"
+    UNDELIVERED = "undelivered"  # tried, and not taken yet
+    DELIVERED = "delivered"
+    FINISHED = "finished"  # there are results, and nobody they are to go to
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a study stands."""
+
+    stand: Stand
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobBrief:
+    """What counts of a job here."""
+
+    state: JobState
+    model: str
+    progress: str = ""
+    message: str = ""  # of its error
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelBrief:
+    """What counts of a parcel here."""
+
+    state: ParcelState
+    destination: str
+    tries: int = 0
+    message: str = ""  # of its last error
+
+
+_ARRIVED = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
+
+
+def standing(
+    readiness: Readiness,
+    evidence: Mapping[str, str],
+    outcome: str,
+    jobs: Sequence[JobBrief],
+    parcels: Sequence[ParcelBrief],
+) -> Standing:
+    """What most needs to be known: trouble first, then what is still to come, then what is done.
+
+    ``evidence`` is the study's readiness record (``reason``); ``outcome`` what the rules made of it, empty when they
+    have not looked yet.
+    """
+    reason = str(evidence.get("reason", ""))
+    wanted = [job for job in jobs if job.state not in (JobState.SUPERSEDED, JobState.CANCELLED)]
+    if readiness == Readiness.HELD:
+        return Standing(Stand.HELD, _with("held for a person", reason))
+    troubled = _trouble(wanted, parcels)
+    if troubled:
+        return troubled
+    unfinished = [job for job in wanted if job.state in UNFINISHED]
+    if unfinished:
+        return _working(unfinished)
+    on_their_way = [parcel.destination for parcel in parcels if parcel.state == ParcelState.DUE]
+    if on_their_way:
+        return Standing(Stand.DELIVERING, f"results on their way to {_list(on_their_way)}")
+    if wanted:
+        return _done(parcels)
+    return _undone(readiness, reason, outcome)
+
+
+def _trouble(jobs: Sequence[JobBrief], parcels: Sequence[ParcelBrief]) -> Standing | None:
+    for job in jobs:
+        if job.state in (JobState.FAILED, JobState.QUARANTINED):
+            return Standing(Stand.FAILED, _with(f"{job.model} {job.state}", job.message))
+    for parcel in parcels:
+        if parcel.state == ParcelState.REFUSED:
+            return Standing(Stand.UNDELIVERED, _with(f"{parcel.destination} refused the results", parcel.message))
+    for parcel in parcels:
+        if parcel.state == ParcelState.DUE and parcel.tries > 0:
+            tried = f"not delivered to {parcel.destination} yet, tried {parcel.tries} time(s)"
+            return Standing(Stand.UNDELIVERED, _with(tried, parcel.message))
+    return None
+
+
+def _working(unfinished: Sequence[JobBrief]) -> Standing:
+    running = [job for job in unfinished if job.state == JobState.RUNNING]
+    if running:
+        return Standing(Stand.RUNNING, _with(f"{running[0].model} runs", running[0].progress))
+    return Standing(Stand.QUEUED, f"{_list([job.model for job in unfinished])} waits for a worker")
+
+
+def _done(parcels: Sequence[ParcelBrief]) -> Standing:
+    arrived = [parcel.destination for parcel in parcels if parcel.state in _ARRIVED]
+    if arrived:
+        return Standing(Stand.DELIVERED, f"results delivered to {_list(arrived)}")
+    held = [parcel for parcel in parcels if parcel.state == ParcelState.HELD]
+    if held:
+        return Standing(Stand.HELD, _with(f"results held back from {held[0].destination}", held[0].message))
+    return Standing(Stand.FINISHED, "results are here; no rule sends them anywhere")
+
+
+def _undone(readiness: Readiness, reason: str, outcome: str) -> Standing:
+    if outcome.startswith("no rule wants it"):
+        return Standing(Stand.UNWANTED, outcome)
+    if readiness == Readiness.OPEN:
+        return Standing(Stand.ARRIVING, _with("images are arriving", reason))
+    if outcome:
+        return Standing(Stand.WAITING, outcome)
+    return Standing(Stand.DECIDING, "whole; the rules have not looked at it yet")
+
+
+def _with(words: str, more: str) -> str:
+    return f"{words}: {more}" if more else words
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
