@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import dicom_node
 from dicom_node.supervisor import Program, Supervisor
-
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 def supervised(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
@@ -33,7 +32,8 @@ def supervised(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
             """
         )
     )
-    return subprocess.Popen([sys.executable, str(script)])
+    root = str(Path(dicom_node.__file__).parents[1])
+    return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root})
 
 
 def pids(path: Path, count: int) -> list[int]:
