@@ -169,13 +169,14 @@ class Worker:
 
     def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:
         measurements = measure(contract, volume.array, volume.grid, output.label_map)
+        asked = {bound.keyword for wanted in contract.evaluations for bound in wanted.protocol}
         return Findings(
             grid=volume.grid,
             label_map=output.label_map,
             frames=volume.frames,
             segments=self._segments(job, contract),
             measurements=measurements,
-            evaluations=evaluate(contract, measurements, volume.attributes),
+            evaluations=evaluate(contract, measurements, volume.agreed(asked)),
         )
 
     def _segments(self, job: Job, contract: ModelContract) -> tuple[Segment, ...]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
@@ -68,6 +71,25 @@ class Volume:
     def frame_of_reference_uid(self) -> str:
         """Frame of Reference UID (0020,0052), the same in every slice."""
         return str(self.headers[0].FrameOfReferenceUID)
+
+    def agreed(self, keywords: Iterable[str]) -> dict[str, Any]:
+        """Attributes on which all images agree, by keyword: text, float, or a list of them; others are left out."""
+        found = {keyword: {_plain(header.get(keyword)) for header in self.headers} for keyword in keywords}
+        single = {keyword: values.pop() for keyword, values in found.items() if len(values) == 1}
+        return {
+            keyword: list(value) if isinstance(value, tuple) else value
+            for keyword, value in single.items()
+            if value is not None
+        }
+
+
+def _plain(value: Any) -> Any:
+    """A value of an element as text, float, or a tuple of them; None where there is none."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, MultiValue):
+        return tuple(_plain(part) for part in value)
+    return float(value) if isinstance(value, int | float | Decimal) else str(value)
 
 
 def load_volume(paths: Sequence[Path], *, minimum_slices: int = 1) -> Volume:
