@@ -28,7 +28,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from dicom_node.dimse import command, transport
 from dicom_node.dimse.command import Command, CommandError
 from dicom_node.dimse.contexts import VERIFICATION
-from dicom_node.dimse.framing import Fragment, Framer, FramingError, OtherPDU
+from dicom_node.dimse.framing import MALFORMED, Fragment, Framer, FramingError, OtherPDU
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings
@@ -205,7 +205,7 @@ class Association:
         try:
             answer.decode(encoded)
             primitive = answer.to_primitive()
-        except (ValueError, LookupError, struct.error, TypeError) as error:
+        except MALFORMED as error:
             raise self._error(f"its answer cannot be read: {error}", "not-dicom") from error
         if kind == 3:
             raise self._rejected(primitive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from io import BytesIO
 from typing import Literal
 
@@ -32,7 +33,7 @@ def find(
     Raises:
         PeerError: the peer cannot be asked, or answers with a failure.
     """
-    query = Dataset(identifier)
+    query = copy.deepcopy(identifier)
     query.QueryRetrieveLevel = level
     with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
         agreed = association.agreed(_PROPOSAL)

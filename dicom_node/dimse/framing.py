@@ -9,6 +9,9 @@ from dataclasses import dataclass
 P_DATA_TF = 0x04
 LARGEST_OTHER_PDU = 1 << 16  # release and abort have 10 bytes; nothing else is expected
 
+# what pynetdicom raises when it decodes a PDU that is malformed
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
+
 _PDU = struct.Struct(">BBL")
 _PDV = struct.Struct(">LBB")
 

@@ -12,7 +12,6 @@ import logging
 import queue
 import select
 import socket
-import struct
 import threading
 from typing import Any
 
@@ -24,7 +23,7 @@ from pynetdicom.transport import AssociationSocket
 
 from dicom_node.dimse import transport
 from dicom_node.dimse.command import CommandError
-from dicom_node.dimse.framing import Framer, FramingError, OtherPDU
+from dicom_node.dimse.framing import MALFORMED, Framer, FramingError, OtherPDU
 from dicom_node.dimse.inbound import InboundAssociation, StoreService
 from dicom_node.dimse.intake import AcceptedContext, Intake
 
@@ -178,7 +177,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
     def _take_other(self, piece: OtherPDU) -> None:
         try:
             pdu, event = self._decode_pdu(bytearray(piece.encoded))
-        except (ValueError, LookupError, struct.error) as error:
+        except MALFORMED as error:
             raise FramingError(f"a PDU that cannot be read: {error}") from error
         self._recv_pdu.put(pdu)
         self.event_queue.put(event)

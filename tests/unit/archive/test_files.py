@@ -138,10 +138,8 @@ def test_segments_come_oldest_first(store: ObjectStore) -> None:
     for _ in range(3):
         add(store.writer("a0"))
         add(store.writer("b0"))
-    assert [(s.acceptor, s.number) for s in store.unsealed()] == [("a0", 1), ("a0", 2), ("a0", 3)] + [
-        ("b0", 1),
-        ("b0", 2),
-        ("b0", 3),
+    assert [(s.acceptor, s.number) for s in store.unsealed()] == [
+        (acceptor, number) for acceptor in ("a0", "b0") for number in (1, 2, 3)
     ]
 
 
