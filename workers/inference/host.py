@@ -76,6 +76,9 @@ class Host:
 
         torch.set_num_threads(device.threads())
         chosen = bundle.choose_device(order["device"])
+        if chosen.type == "cuda" and (limit_mb := order["gpu_memory_mb"]):
+            total = torch.cuda.get_device_properties(chosen).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, limit_mb * 2**20 / total), chosen)
         started = time.perf_counter()
         self._progress("loading")
         self._bundle = bundle.Bundle(folder, order["configuration"], order["weights"], chosen)

@@ -93,6 +93,7 @@ class HostProcess:
             "weights": {weight.path: weight.sha256 for weight in contract.weights},
             "device": self._device,
             "scratch": str(self._scratch),
+            "gpu_memory_mb": contract.resources.gpu_memory_mb,
             "private_memory_mb": memory_mb if self._device == "cpu" else None,
         }
         answer = self._ask(order, (), watch)

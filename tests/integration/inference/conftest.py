@@ -1,117 +1,28 @@
-"""Small bundles with code of their own, and volumes to run them on."""
+"""Small bundles and a volume to run them on."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pydicom import Dataset
+from bundles import contract_of, oblique_volume, write_bundle
 
-from dicom_node.domain.contract import InputRole, ModelContract, Resources, SegmentSpec, Status, Weight
-from dicom_node.domain.finding import Code
-from dicom_node.domain.grid import VoxelGrid
+from dicom_node.domain.contract import ModelContract
 from workers.inference.volume import Volume
-
-MakeBundle = Callable[..., ModelContract]
-
-# A network that marks what is brighter than 0; ``{body}`` is what else it does.
-NETWORK = """
-import torch
-
-
-class Network(torch.nn.Module):
-    def forward(self, x):
-        {body}
-        return (x > 0).float()
-"""
-CONFIGURATION = {
-    "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-    "bundle_root": ".",
-    "network_def": {"_target_": "scripts.network.Network"},
-    "preprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "LoadImaged", "keys": "image"},
-            {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
-        ],
-    },
-    "inferer": {"_target_": "SimpleInferer"},
-    "postprocessing": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"},
-            {"_target_": "SaveImaged", "keys": "pred", "output_dir": "/nowhere"},
-        ],
-    },
-}
-
-
-def contract_of(
-    folder: Path,
-    *,
-    memory_mb: int = 2000,
-    time_limit_s: float = 60.0,
-    segments: int = 1,
-    weights: tuple[Weight, ...] = (),
-    modality: str = "CT",
-    configuration: str = "configs/inference.json",
-) -> ModelContract:
-    """A contract for the bundle in ``folder``, with ``segments`` segments numbered from 1."""
-    code = Code("85756007", "SCT", "Tissue")
-    return ModelContract(
-        name=folder.name,
-        version="1.0.0",
-        title="test bundle",
-        manufacturer="tests",
-        task="segmentation",
-        status=Status.RESEARCH,
-        intended_use="tests",
-        limits=(),
-        folder=folder,
-        configuration=configuration,
-        digest=f"digest of {folder}",
-        inputs=(InputRole("image", modality, 1, (), ()),),
-        segments=tuple(
-            SegmentSpec(number, f"segment_{number}", f"Segment {number}", code, code, None, (255, 0, 0))
-            for number in range(1, segments + 1)
-        ),
-        measurements=(),
-        evaluations=(),
-        resources=Resources(time_limit_s, memory_mb),
-        weights=weights,
-    )
 
 
 @pytest.fixture
-def make_bundle(tmp_path: Path) -> MakeBundle:
-    """Write a bundle whose network runs ``body`` on its input ``x`` first; further arguments are the contract's."""
+def make_bundle(tmp_path: Path) -> Callable[..., ModelContract]:
+    """Write a bundle whose network runs ``body`` first; further arguments are the contract's."""
 
     def make(name: str, body: str = "pass", **limits: object) -> ModelContract:
-        folder = tmp_path / name
-        (folder / "configs").mkdir(parents=True)
-        (folder / "scripts").mkdir()
-        (folder / "scripts" / "__init__.py").touch()
-        (folder / "scripts" / "network.py").write_text(NETWORK.format(body=body))
-        (folder / "configs" / "inference.json").write_text(json.dumps(CONFIGURATION))
-        return contract_of(folder, **limits)  # type: ignore[arg-type]
+        return contract_of(write_bundle(tmp_path / name, body), **limits)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture(scope="session")
 def volume() -> Volume:
-    """12 x 20 x 16 voxels on an oblique grid with three different spacings; about half of them are brighter than 0."""
-    rng = np.random.default_rng(1)
-    axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    matrix = np.eye(4)
-    matrix[:3, :3] = axes * np.array([2.5, 0.7, 0.9])
-    matrix[:3, 3] = (-100.0, 30.0, 55.0)
-    shape = (12, 20, 16)
-    header = Dataset()
-    header.Modality, header.SeriesInstanceUID, header.FrameOfReferenceUID = "CT", "1.2.3", "1.2.4"
-    array = rng.normal(0, 300, shape).astype(np.float32)
-    return Volume(array, VoxelGrid.from_matrix(shape, matrix), ("1.2.3.4",) * 12, (header,) * 12, "HU")
+    """A small oblique CT."""
+    return oblique_volume()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,13 +17,11 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import (
-    ContractError,
     DicomNodeError,
     Fenced,
     InputError,
     ModelCrashed,
     ModelOutOfMemory,
-    ModelOutputError,
     ModelRaised,
     ModelTimeout,
 )
@@ -50,7 +49,9 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def test_a_label_map_returns_on_the_input_grid(make_bundle, pool: HostPool, volume: Volume) -> None:
+def test_a_label_map_returns_on_the_input_grid_from_a_warm_host_or_a_new_one(
+    make_bundle, pool: HostPool, volume: Volume
+) -> None:
     contract = make_bundle("threshold", "print('seen', tuple(x.shape))")
     steps: list[str] = []
 
@@ -68,6 +69,13 @@ def test_a_label_map_returns_on_the_input_grid(make_bundle, pool: HostPool, volu
     assert warm.timings["total"] > warm.timings["inference"] > 0
     assert set(warm.versions) == {"torch", "monai", "numpy", "device", "sandbox"}
 
+    os.kill(first, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while pool._hosts[contract.digest].is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert np.array_equal(pool.run(contract, {"image": volume}).label_map, cold.label_map)
+    assert host_id(pool) != first
+
 
 def test_one_that_raises_is_named_with_its_traceback_and_output(make_bundle, pool: HostPool, volume: Volume) -> None:
     contract = make_bundle("raises", "print('about to divide', flush=True); 1 / 0")
@@ -77,8 +85,8 @@ def test_one_that_raises_is_named_with_its_traceback_and_output(make_bundle, poo
 
     assert "scripts/network.py" in raised.value.traceback
     assert "about to divide" in raised.value.output
-    good = make_bundle("good")
-    assert pool.run(good, {"image": volume}).label_map.any()
+    again: DicomNodeError = pickle.loads(pickle.dumps(raised.value))  # noqa: S301  as Celery does
+    assert again.__dict__ == raised.value.__dict__
 
 
 def test_one_that_hangs_is_ended_and_the_next_run_has_a_fresh_host(make_bundle, pool: HostPool, volume: Volume) -> None:
@@ -120,19 +128,6 @@ def test_one_that_dies_is_named_by_how(make_bundle, pool: HostPool, volume: Volu
     assert ("last words" in raised.value.output) == ("last words" in body)
 
 
-def test_an_idle_host_that_died_is_replaced(make_bundle, pool: HostPool, volume: Volume) -> None:
-    contract = make_bundle("threshold")
-    pool.warm(contract)
-    first = host_id(pool)
-    os.kill(first, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while pool._hosts[contract.digest].is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-    assert pool.run(contract, {"image": volume}).label_map.any()
-    assert host_id(pool) != first
-
-
 def test_a_cancelled_run_commits_nothing_and_ends_its_host(make_bundle, pool: HostPool, volume: Volume) -> None:
     contract = make_bundle("slow", "import time; time.sleep(600)")
     computing = threading.Event()
@@ -149,52 +144,38 @@ def test_a_cancelled_run_commits_nothing_and_ends_its_host(make_bundle, pool: Ho
     assert not pool._hosts
 
 
-@pytest.mark.skipif(not sandbox.level().network, reason="this machine has no seccomp filter")
-def test_a_bundle_reaches_no_network(make_bundle, pool: HostPool, volume: Volume) -> None:
-    contract = make_bundle("calls_home", "import socket; socket.create_connection(('127.0.0.1', 9))")
-
-    with pytest.raises(ModelRaised, match=r"PermissionError: \[Errno 1\]"):
-        pool.run(contract, {"image": volume})
-
-
-@pytest.mark.skipif(not sandbox.level().files, reason="this kernel has no Landlock")
-def test_a_bundle_writes_into_its_scratch_folder_only(
-    make_bundle, pool: HostPool, volume: Volume, tmp_path: Path
-) -> None:
-    outside = tmp_path / "outside"
-    body = f"import os; open('scratch', 'w').write('x'); open({str(outside)!r}, 'w')"
-    contract = make_bundle("writes", body)
-
-    with pytest.raises(ModelRaised, match="PermissionError") as raised:
-        pool.run(contract, {"image": volume})
-
-    assert str(outside) in str(raised.value)
-    assert not outside.exists()
+PROBES = """
+import os, socket
+assert not [value for value in os.environ.values() if "secret" in value], "it sees the worker's secrets"
+with open("scratch", "w") as file:
+    file.write("it may write here")
+def refused(action):
+    try:
+        action()
+    except PermissionError:
+        return True
+    return False
+"""
 
 
-def test_a_bundle_does_not_see_the_workers_secrets(
-    make_bundle, pool: HostPool, volume: Volume, monkeypatch: pytest.MonkeyPatch
+def test_a_bundle_finds_the_doors_closed(
+    make_bundle, pool: HostPool, volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DICOM_NODE__DATABASE__URL", "postgresql+psycopg://node:secret@db/node")
-    contract = make_bundle("curious", "import os; assert not [v for v in os.environ.values() if 'secret' in v]")
+    outside, level = tmp_path / "outside", sandbox.level()
+    probes = PROBES
+    if level.network:
+        probes += "assert refused(lambda: socket.create_connection(('127.0.0.1', 9))), 'it reaches the network'\n"
+        probes += (
+            "assert refused(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)), 'it reaches the network'\n"
+        )
+    if level.files:
+        probes += f"assert refused(lambda: open({str(outside)!r}, 'w')), 'it writes elsewhere'\n"
+    contract = make_bundle("probes", probes.replace("\n", "\n        "))
 
     assert pool.run(contract, {"image": volume}).label_map.any()
-
-
-def test_a_label_the_contract_does_not_name_is_refused(make_bundle, pool: HostPool, volume: Volume) -> None:
-    contract = make_bundle("many", "return (x > 0).float() * 7")
-
-    with pytest.raises(ModelOutputError, match=r"label\(s\) 7"):
-        pool.run(contract, {"image": volume})
-
-
-def test_a_broken_bundle_is_refused_with_its_file(make_bundle, pool: HostPool, volume: Volume) -> None:
-    contract = make_bundle("broken")
-    file = contract.folder / contract.configuration
-    file.write_text("{ not json")
-
-    with pytest.raises(ContractError, match=r"configs/inference\.json: cannot be read"):
-        pool.run(contract, {"image": volume})
+    assert level.network or sys.platform != "linux"
+    assert not level.files or not outside.exists()
 
 
 def test_volumes_must_be_those_of_the_roles(make_bundle, pool: HostPool, volume: Volume) -> None:
@@ -216,8 +197,8 @@ def test_the_least_recently_used_host_makes_room(make_bundle, volume: Volume) ->
 WORKER = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from conftest import contract_of
+sys.path[:0] = {path!r}
+from bundles import contract_of
 from workers.inference.pool import HostPool
 pool = HostPool("cpu")
 pool.warm(contract_of(Path({folder!r})))
@@ -230,7 +211,7 @@ sys.stdin.read()
 
 def test_a_host_dies_with_its_worker_which_never_imports_torch(make_bundle) -> None:
     folder = make_bundle("threshold").folder
-    code = WORKER.format(tests=str(Path(__file__).parent), folder=str(folder))
+    code = WORKER.format(path=sys.path, folder=str(folder))
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as worker:
@@ -242,13 +223,3 @@ def test_a_host_dies_with_its_worker_which_never_imports_torch(make_bundle) -> N
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(pid)
-
-
-def test_errors_survive_the_way_through_a_queue(make_bundle, pool: HostPool, volume: Volume) -> None:
-    import pickle
-
-    with pytest.raises(ModelRaised) as raised:
-        pool.run(make_bundle("raises", "1 / 0"), {"image": volume})
-
-    again: DicomNodeError = pickle.loads(pickle.dumps(raised.value))
-    assert again.__dict__ == raised.value.__dict__
