@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import instance, study
@@ -17,28 +16,29 @@ class Undecided:
     """A study that changed since the rules last looked."""
 
     study_id: int
-    changed_at: datetime
+    revision: int  # of the study's row
 
 
 def undecided(database: Database, limit: int = 100) -> tuple[Undecided, ...]:
     """Studies the rules have to look at, longest waiting first. Studies held for a person are left out."""
-    unseen = or_(study.c.decided_at.is_(None), study.c.decided_at < study.c.changed_at)
     statement = (
-        select(study.c.id, study.c.changed_at)
-        .where(unseen, study.c.state != Readiness.HELD)
+        select(study.c.id, study.c.revision)
+        .where(study.c.decided_revision < study.c.revision, study.c.state != Readiness.HELD)
         .order_by(study.c.changed_at)
         .limit(limit)
     )
     with database.read() as connection:
         rows = connection.execute(statement).all()
-    return tuple(Undecided(row.id, row.changed_at) for row in rows)
+    return tuple(Undecided(row.id, row.revision) for row in rows)
 
 
 def decided(database: Database, seen: Undecided, outcome: str) -> None:
     """Note what the rules made of a study. A change that came meanwhile stays to be looked at."""
     with database.write() as connection:
         connection.execute(
-            update(study).where(study.c.id == seen.study_id).values(decided_at=seen.changed_at, outcome=outcome)
+            update(study)
+            .where(study.c.id == seen.study_id)
+            .values(decided_revision=seen.revision, outcome=outcome, revision=study.c.revision)
         )
 
 

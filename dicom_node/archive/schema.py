@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from dicom_node.archive.database import UtcTime
@@ -91,8 +92,10 @@ study = Table(
     Column("attributes", JSON, nullable=False),
     Column("first_received", UtcTime, nullable=False),
     Column("last_received", UtcTime, nullable=False),
-    Column("changed_at", UtcTime, nullable=False),  # last change that the rules have not seen yet
-    Column("decided_at", UtcTime),  # when the rules last looked
+    Column("changed_at", UtcTime, nullable=False),
+    # Counted by every write to the row, so that no change between the rules' look and their answer is overlooked.
+    Column("revision", Integer, nullable=False, default=1, onupdate=text("revision + 1")),
+    Column("decided_revision", Integer, nullable=False, default=0),  # the one the rules last looked at
     UniqueConstraint("site_id", "study_uid"),
     Index(None, "state", "changed_at"),
 )

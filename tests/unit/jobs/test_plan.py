@@ -1,0 +1,212 @@
+"""What the planner makes of a study: planned once, on the right series, for the right peers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.migrate import migrate
+from dicom_node.archive.schema import instance, series, study
+from dicom_node.catalogue import Catalogue
+from dicom_node.domain.job import JobState
+from dicom_node.domain.study import Readiness, SeriesView, StudyView
+from dicom_node.jobs.plan import Planner
+from dicom_node.rules.match import RuleSet
+from dicom_node.settings import Configuration, Settings, Source
+
+RULE = {
+    "name": "chest CT",
+    "model": "ct_lung_density",
+    "all": ['Modality == "CT"', "instances >= 20"],
+    "send_to": ["pacs"],
+}
+PEER = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+
+
+def view(number: int = 1, *, ready: bool = True, instances: int = 30, **attributes: object) -> SeriesView:
+    return SeriesView(
+        id=number,
+        series_instance_uid=f"1.2.{number}",
+        attributes={"Modality": "CT", "SliceThickness": 5.0, **attributes},
+        varying=frozenset(),
+        instances=instances,
+        peer="127.0.0.1",
+        called_ae="NODE",
+        calling_ae="PACS",
+        readiness=Readiness.READY if ready else Readiness.OPEN,
+        readiness_reason="" if ready else "3 s since the last image",
+    )
+
+
+class Bench:
+    """A planner on a ledger in a folder; the study is what the test says it is."""
+
+    def __init__(
+        self, folder: Path, rule: dict[str, object] | None = None, peer: dict[str, object] | None = None
+    ) -> None:
+        settings = Settings.model_validate({"rules": [{**RULE, **(rule or {})}], "peers": [{**PEER, **(peer or {})}]})
+        self.database = Database("sqlite", folder)
+        migrate(self.database)
+        self.ledger = Ledger(self.database)
+        contracts = {"ct_lung_density": Catalogue.load(settings).get("ct_lung_density")}
+        rules = RuleSet.compile(Configuration(settings, Source(None, "")), contracts)
+        self.planner = Planner(settings, self.database, self.ledger, rules, lambda _: self.study)
+        with self.database.write() as connection:
+            times = {"first_received": db_now(), "last_received": db_now()}
+            row = {"site_id": 1, "study_uid": "1.2", "state": "open", "readiness": {}, "outcome": "", "attributes": {}}
+            connection.execute(insert(study).values(**row, **times, changed_at=db_now()))
+        self.study = StudyView(1, 1, "1.2", Readiness.OPEN, "", (), datetime.now(UTC))
+
+    def show(self, *found: SeriesView, whole: bool = False, quiet_s: float = 0.0) -> int:
+        """Let the planner see the study with these series; how many jobs it planned."""
+        for each in found:
+            self._store(each)
+        self.study = replace(
+            self.study,
+            series=found,
+            readiness=Readiness.READY if whole else Readiness.OPEN,
+            last_received=datetime.now(UTC) - timedelta(seconds=quiet_s),
+        )
+        with self.database.write() as connection:
+            connection.execute(update(study).values(changed_at=db_now()))
+        return self.planner.tick()
+
+    def outcome(self) -> str:
+        with self.database.read() as connection:
+            return str(connection.execute(select(study.c.outcome)).scalar_one())
+
+    def _store(self, seen: SeriesView) -> None:
+        times = {"first_received": db_now(), "last_received": db_now()}
+        sender = {"origin": "routed", "peer": "", "calling_ae": "", "called_ae": ""}
+        with self.database.write() as connection:
+            if connection.execute(select(series.c.id).where(series.c.id == seen.id)).first() is None:
+                row = {"id": seen.id, "site_id": 1, "study_id": 1, "series_uid": seen.series_instance_uid}
+                row |= {"modality": "CT", "state": "open", "readiness": {}, "attributes": {}, "varying": []}
+                connection.execute(insert(series).values(**row, **times, **sender, instances=seen.instances))
+            count = len(connection.execute(select(instance.c.id).where(instance.c.series_id == seen.id)).all())
+            for number in range(count, seen.instances):
+                uid = f"{seen.series_instance_uid}.{number}"
+                row = {
+                    "site_id": 1,
+                    "study_id": 1,
+                    "series_id": seen.id,
+                    "sop_uid": uid,
+                    "sop_class": "",
+                    "revision": 1,
+                }
+                row |= {"state": "current", "reason": "", "digest": uid, "pixel_digest": "", "transfer_syntax": ""}
+                row |= {"frames": 1, "path": uid, "size": 1, "association": "", "received_at": db_now()}
+                connection.execute(insert(instance).values(**row, **sender))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_whole_series_is_planned_once_with_all_its_images(bench: Bench) -> None:
+    assert bench.show(view()) == 1
+    assert bench.show(view()) == 0
+    (job,) = bench.ledger.jobs()
+    assert (job.rule, job.model, job.destinations) == ("chest CT", "ct_lung_density", ("pacs",))
+    assert len(job.inputs[0].instances) == 30
+    assert f"job {job.id} queued" in bench.outcome()
+
+
+def test_study_that_did_not_change_is_not_looked_at_again(bench: Bench) -> None:
+    bench.show(view())
+    assert bench.planner.tick() == 0
+    assert "planned job 1" in bench.outcome()
+
+
+def test_series_that_is_not_whole_waits_and_says_why(bench: Bench) -> None:
+    assert bench.show(view(ready=False)) == 0
+    assert "waiting: series 1.2.1 is not whole yet (3 s since the last image)" in bench.outcome()
+
+
+def test_study_trigger_waits_for_the_study(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"trigger": "study"})
+    assert bench.show(view()) == 0
+    assert "the study is not whole yet" in bench.outcome()
+    assert bench.show(view(), whole=True) == 1
+
+
+def test_rule_may_wait_longer_than_the_node(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"quiet_seconds": 0.4})
+    assert bench.show(view(), quiet_s=0.0) == 0
+    assert "0.4 s without new images" in bench.outcome()
+    assert bench.show(view(), quiet_s=1.0) == 1
+
+
+def test_rule_that_waits_looks_again_by_itself(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"quiet_seconds": 0.2})
+    bench.show(view())
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    while not bench.ledger.jobs() and datetime.now(UTC) < deadline:
+        bench.planner.tick()
+    assert len(bench.ledger.jobs()) == 1
+
+
+def test_unwanted_study_is_shown_as_such(bench: Bench) -> None:
+    assert bench.show(view(Modality="MR")) == 0
+    assert bench.outcome().startswith("no rule wants it; chest CT: not wanted")
+    assert "Modality" in bench.outcome()
+
+
+def test_series_no_rule_selects_changes_nothing(bench: Bench) -> None:
+    bench.show(view())
+    assert bench.show(view(), view(2, Modality="PR", instances=1)) == 0
+    assert len(bench.ledger.jobs()) == 1
+
+
+def test_better_series_supersedes_or_is_ignored_as_the_rule_says(tmp_path: Path) -> None:
+    for late, expected in (("supersede", ["superseded", "queued"]), ("ignore", ["queued"])):
+        bench = Bench(tmp_path / late, {"late": late, "prefer": ["smallest SliceThickness"]})
+        bench.show(view())
+        bench.show(view(), view(2, SliceThickness=1.0))
+        assert [str(job.state) for job in reversed(bench.ledger.jobs())] == expected
+
+
+def test_worse_series_changes_nothing(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"prefer": ["smallest SliceThickness"]})
+    bench.show(view(SliceThickness=1.0))
+    assert bench.show(view(SliceThickness=1.0), view(2, SliceThickness=8.0)) == 0
+
+
+def test_images_that_come_late_make_a_new_job(bench: Bench) -> None:
+    bench.show(view())
+    assert bench.show(view(instances=31)) == 1
+    assert [job.state for job in bench.ledger.jobs()] == [JobState.QUEUED, JobState.SUPERSEDED]
+
+
+def test_new_version_of_a_model_does_not_rerun_old_studies(bench: Bench) -> None:
+    bench.show(view())
+    settings = bench.planner._settings
+    contract = replace(Catalogue.load(settings).get("ct_lung_density"), digest="f" * 64)
+    rules = RuleSet.compile(Configuration(settings, Source(None, "")), {"ct_lung_density": contract})
+    bench.planner = Planner(settings, bench.database, bench.ledger, rules, lambda _: bench.study)
+    assert bench.show(view()) == 0
+
+
+def test_research_results_are_withheld_from_clinical_peers(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "withheld", peer={"clinical": True})
+    bench.show(view())
+    (job,) = bench.ledger.jobs()
+    assert job.destinations == ()
+    assert "research" in job.withheld["pacs"]
+    overridden = Bench(tmp_path / "sent", {"research_to_clinical": True}, {"clinical": True})
+    overridden.show(view())
+    assert overridden.ledger.jobs()[0].destinations == ("pacs",)
+
+
+def test_held_study_is_left_alone(bench: Bench) -> None:
+    with bench.database.write() as connection:
+        connection.execute(update(study).values(state=str(Readiness.HELD)))
+    assert bench.show(view()) == 0
+    assert bench.outcome() == ""
