@@ -38,6 +38,17 @@ class Check:
     detail: str
     remedy: str = ""
 
+    @property
+    def ok(self) -> bool:
+        """Whether the model can be served."""
+        return self.outcome is not Outcome.FAILED
+
+    @property
+    def what(self) -> str:
+        """The check in one line."""
+        doubt = "look at this: " if self.outcome is Outcome.DOUBTFUL else ""
+        return f"{self.name}: {doubt}{self.detail}" + (f" ({self.remedy})" if self.remedy else "")
+
 
 def verify(contract: ModelContract, *, device: str = "auto") -> Iterator[Check]:
     """Each check as it ends; the first that fails is the last."""

@@ -42,4 +42,6 @@ def test_each_check_is_told(tmp_path: Path, body: str, oriented: bool, last: str
 
     assert (checks[0].name, checks[0].outcome) == ("licence", Outcome.DOUBTFUL)
     assert (checks[-1].name, checks[-1].outcome) == (last, outcome)
+    assert all(check.ok for check in checks) == (outcome is not Outcome.FAILED)
+    assert all(check.name in check.what and check.detail in check.what for check in checks)
     assert all(check.remedy for check in checks if check.outcome is not Outcome.PASSED)
