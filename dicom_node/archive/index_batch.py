@@ -1,0 +1,344 @@
+"""One transaction of the index: what each of some stored objects counts for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from dicom_node.archive.agreement import Agreement, Relation, agree, relate
+from dicom_node.archive.database import db_now
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.header import read_header
+from dicom_node.archive.index_drafts import ARRIVING, BY, Drafts, Patient, SeriesDraft, StudyDraft, several
+from dicom_node.archive.schema import artifact, instance, site
+from dicom_node.domain.study import Header, InstanceState, Origin, Readiness
+from dicom_node.errors import DicomNodeError
+
+_TWO_PATIENTS = "two-patients"
+_CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A stored object whose header was read."""
+
+    path: str  # relative to the data directory
+    header: Header
+    origin: Origin = Origin.ROUTED
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A stored object that cannot be used."""
+
+    path: str  # relative to the data directory
+    size: int  # bytes
+    received_at: datetime
+    reason: str  # kebab-case
+    message: str
+    remedy: str
+
+
+@dataclass(slots=True)
+class _Current:
+    """The object that counts for a SOP Instance UID, in the index or in this transaction."""
+
+    row: dict[str, Any]
+    header: Header | None = None
+
+
+class Batch:
+    """Takes objects in, one after the other, and writes once."""
+
+    def __init__(self, connection: Connection, store: ObjectStore, site_id: int) -> None:
+        self._connection = connection
+        self._store = store
+        issuer = connection.execute(select(site.c.issuer).where(site.c.id == site_id)).scalar()
+        now = connection.execute(select(db_now())).scalar_one()
+        self._drafts = Drafts(connection, site_id, issuer or "", now)
+        self._paths: set[str] = set()
+        self._own: set[str] = set()
+        self._current: dict[str, _Current] = {}
+        self._revisions: dict[str, int] = {}  # SOP Instance UID -> the last one
+        self._conflicts: set[tuple[str, str]] = set()  # SOP Instance UID, digest
+        self._new: list[dict[str, Any]] = []
+        self._superseded: list[int] = []
+        self.brought: dict[str, set[int]] = {}  # association -> series
+
+    def load(self, objects: Sequence[Arrival | Rejection]) -> None:
+        """Read what the index knows of the objects."""
+        paths = [item.path for item in objects]
+        known = select(instance.c.path).where(instance.c.path.in_(paths))
+        self._paths.update(self._connection.execute(known).scalars())
+        uids = {item.header.sop_instance_uid for item in objects if isinstance(item, Arrival)}
+        ours = select(artifact.c.sop_uid).where(artifact.c.sop_uid.in_(uids))
+        self._own.update(self._connection.execute(ours).scalars())
+        uids |= {_name(item) for item in objects if isinstance(item, Rejection)}
+        where = (instance.c.site_id == self._drafts.site_id, instance.c.sop_uid.in_(uids))
+        for row in self._connection.execute(select(instance).where(*where).order_by(instance.c.revision)).mappings():
+            self._revisions[row["sop_uid"]] = row["revision"]
+            if row["state"] == InstanceState.CURRENT:
+                self._current[row["sop_uid"]] = _Current(dict(row))
+            elif row["state"] == InstanceState.CONFLICT:
+                self._conflicts.add((row["sop_uid"], row["digest"]))
+
+    def take(self, item: Arrival | Rejection) -> None:
+        """Decide what an object counts for. One that the index has already changes nothing."""
+        if item.path in self._paths:
+            return
+        self._paths.add(item.path)
+        if isinstance(item, Rejection):
+            self._reject(item)
+        elif item.header.sop_instance_uid in self._own:
+            self._take_own(item)
+        elif item.header.sop_instance_uid in self._current:
+            self._take_again(item, self._current[item.header.sop_instance_uid])
+        else:
+            self._count(item)
+
+    def write(self) -> None:
+        """Write everything."""
+        if self._superseded:
+            self._connection.execute(
+                update(instance)
+                .where(instance.c.id.in_(self._superseded))
+                .values(state=InstanceState.SUPERSEDED, reason="a later revision counts")
+            )
+        if self._new:
+            self._connection.execute(insert(instance), self._new)
+        self._drafts.write()
+
+    def settle(self, series_id: int, agreement: Agreement, patients: Sequence[Patient]) -> None:
+        """What the current instances of a series say, read anew."""
+        draft = self._drafts.series_by_id(series_id)
+        draft.agreement = agreement
+        draft.readiness = {key: value for key, value in draft.readiness.items() if key != "unsettled"}
+        draft.readiness["patients"] = patients
+        draft.changed = draft.study.changed = draft.study.content = True
+        self._gather_patients(draft.study, draft)
+
+    def _reject(self, item: Rejection) -> None:
+        self._row(
+            item.path,
+            _name(item),
+            state=InstanceState.REJECTED,
+            reason=f"{item.reason}: {item.message}",
+            origin=Origin.ROUTED,
+            size=item.size,
+            received_at=item.received_at,
+        )
+        detail = {"path": item.path, "reason": item.reason, "message": item.message, "remedy": item.remedy}
+        self._drafts.record("instance rejected", detail, None)
+
+    def _take_own(self, item: Arrival) -> None:
+        """A result of ours that came back, coerced by the PACS or not: kept, and nothing else happens."""
+        owner = self._drafts.known_study(item.header.study_instance_uid)
+        self._row_of(item, owner, None, state=InstanceState.CURRENT, origin=Origin.OWN_RESULT, reason="our own result")
+        _note(owner, "own results came back")
+
+    def _take_again(self, item: Arrival, current: _Current) -> None:
+        relation, reason = self._relate(item, current)
+        owner = self._drafts.known_study(item.header.study_instance_uid)
+        series_id = current.row["series_id"]
+        if relation == Relation.REVISION:
+            self._supersede(current)
+            self._count(item, reason)
+            _note(self._drafts.study(item.header), "revisions received")
+        elif relation == Relation.CONFLICT:
+            self._hold_conflict(item, current, reason)
+        else:
+            self._row_of(item, owner, series_id, state=InstanceState.SUPERSEDED, reason=reason)
+            again = "duplicates received" if relation == Relation.DUPLICATE else "other transfer syntax received"
+            _note(owner, again)
+
+    def _relate(self, item: Arrival, current: _Current) -> tuple[Relation, str]:
+        if current.row["digest"] == item.header.digest:
+            return Relation.DUPLICATE, "the same object again"
+        if current.header is None:
+            try:
+                current.header = read_header(self._store.absolute(current.row["path"]))
+            except (DicomNodeError, OSError) as error:
+                return Relation.CONFLICT, f"the object stored before cannot be compared ({error})"
+        return relate(current.header, item.header)
+
+    def _count(self, item: Arrival, reason: str = "") -> None:
+        """An object that counts from now on."""
+        header = item.header
+        draft = self._drafts.series(header, item.origin)
+        owner = draft.study
+        said = draft.agreement
+        if draft.instances == 0:
+            draft.agreement = agree([header.attributes])
+        else:
+            draft.agreement = said.joined_by(header.attributes)
+        draft.instances += 1
+        draft.last_received = max(draft.last_received, header.received_at)
+        owner.last_received = max(owner.last_received, header.received_at)
+        owner.content = owner.content or draft.agreement is not said
+        self._reopen(draft)
+        patient = patient_of(header)
+        known = draft.readiness.get("patients", [])
+        if header.patient_id and list(patient) not in known:
+            draft.readiness["patients"] = [*known, list(patient)]
+            self._gather_patients(owner, draft)
+        self.brought.setdefault(header.association, set()).add(draft.id)
+        row = self._row_of(item, owner, draft.id, state=InstanceState.CURRENT, reason=reason)
+        self._current[header.sop_instance_uid] = _Current(row, header)
+        if owner.identity_id is None or header.patient_id:
+            told = self._drafts.identity(header)
+            owner.identity_id = owner.identity_id or told
+
+    def _supersede(self, current: _Current) -> None:
+        """Another revision of the object counts from now on."""
+        if "id" in current.row:
+            self._superseded.append(current.row["id"])
+        else:
+            current.row |= {"state": InstanceState.SUPERSEDED, "reason": "a later revision counts"}
+        draft = self._drafts.series_by_id(current.row["series_id"])
+        draft.instances -= 1
+        self._reopen(draft)
+        if draft.instances:
+            draft.readiness["unsettled"] = True
+        else:
+            draft.agreement = Agreement()
+            draft.readiness["patients"] = []
+            self._gather_patients(draft.study, draft)
+
+    def _hold_conflict(self, item: Arrival, current: _Current, reason: str) -> None:
+        uid = item.header.sop_instance_uid
+        self._row_of(item, None, current.row["series_id"], state=InstanceState.CONFLICT, reason=reason).update(
+            study_id=current.row["study_id"]
+        )
+        if (uid, item.header.digest) in self._conflicts:
+            return
+        self._conflicts.add((uid, item.header.digest))
+        owners = {draft.uid: draft for draft in (self._drafts.series_by_id(current.row["series_id"]).study,)}
+        owners.setdefault(item.header.study_instance_uid, self._drafts.study(item.header))
+        remedy = (
+            "find out at the sender which of the two is right; then close the study to go on with the one that was "
+            "here first, or have the right one sent under a SOP Instance UID of its own"
+        )
+        told = f"two different objects have the SOP Instance UID {uid}: {reason}"
+        for owner in owners.values():
+            owner.hold(_CONFLICT, told, remedy)
+            self._drafts.record("study held", {"reason": told, "remedy": remedy, "path": item.path}, owner)
+
+    def _reopen(self, draft: SeriesDraft) -> None:
+        """The series and its study change, and count as arriving again."""
+        draft.changed = draft.study.changed = True
+        told = {"by": BY, "reason": ARRIVING, "at": self._drafts.now.isoformat()}
+        if draft.state == Readiness.READY:
+            self._drafts.record("series reopened", {"series_uid": draft.uid}, draft.study, draft.id)
+            draft.state = Readiness.OPEN
+            draft.readiness |= told
+        if draft.study.state == Readiness.READY:
+            self._drafts.record("study reopened", {}, draft.study)
+            draft.study.state = Readiness.OPEN
+            draft.study.readiness |= told
+
+    def _gather_patients(self, owner: StudyDraft, changed: SeriesDraft) -> None:
+        """Hold a study whose images name two patients; release it when they no longer do."""
+        before = owner.patients()
+        patients = self._drafts.patients(owner)
+        owner.readiness["patients"] = sorted(patients)
+        owner.changed = True
+        told = several(patients)
+        if told and patients - before:
+            reason = f"two patients in one study: {told}"
+            remedy = "correct the Patient ID at the sender and send the study again, or close it if both are one person"
+            owner.hold(_TWO_PATIENTS, reason, remedy)
+            detail = {"reason": reason, "remedy": remedy, "series_uid": changed.uid}
+            self._drafts.record("study held", detail, owner, changed.id)
+        elif not told:
+            if owner.release(_TWO_PATIENTS):
+                self._drafts.record("study released", {"reason": "all its images name one patient"}, owner)
+            if patients:
+                owner.identity_id = self._drafts.identity_of(patients)
+
+    def _row_of(
+        self,
+        item: Arrival,
+        owner: StudyDraft | None,
+        series_id: int | None,
+        *,
+        state: InstanceState,
+        reason: str,
+        origin: Origin | None = None,
+    ) -> dict[str, Any]:
+        header = item.header
+        number = header.attributes.get("InstanceNumber")
+        return self._row(
+            item.path,
+            header.sop_instance_uid,
+            study_id=owner.id if owner else None,
+            series_id=series_id,
+            sop_class=header.sop_class_uid[:64],
+            state=state,
+            reason=reason,
+            origin=origin or item.origin,
+            digest=header.digest,
+            pixel_digest=header.pixel_digest,
+            transfer_syntax=header.transfer_syntax_uid[:64],
+            plane=_plane(header),
+            frames=header.frames,
+            instance_number=int(number) if isinstance(number, float) and abs(number) < 2**31 else None,
+            size=header.size,
+            peer=header.peer[:64],
+            calling_ae=header.calling_ae[:16],
+            called_ae=header.called_ae[:16],
+            association=header.association[:64],
+            received_at=header.received_at,
+        )
+
+    def _row(self, path: str, sop_uid: str, **values: Any) -> dict[str, Any]:
+        revision = self._revisions[sop_uid] = self._revisions.get(sop_uid, 0) + 1
+        row = dict.fromkeys(("study_id", "series_id", "plane", "instance_number"))
+        row |= dict.fromkeys(
+            (
+                "sop_class",
+                "digest",
+                "pixel_digest",
+                "transfer_syntax",
+                "peer",
+                "calling_ae",
+                "called_ae",
+                "association",
+            ),
+            "",
+        )
+        row |= {"site_id": self._drafts.site_id, "path": path, "sop_uid": sop_uid, "revision": revision, "frames": 0}
+        row |= values
+        self._new.append(row)
+        return row
+
+
+def patient_of(header: Header) -> Patient:
+    """Whom an object names."""
+    return header.issuer, header.patient_id
+
+
+def _name(item: Rejection) -> str:
+    """Stands for the SOP Instance UID of an object of which none could be read."""
+    return item.path[-255:]
+
+
+def _note(owner: StudyDraft | None, kind: str) -> None:
+    if owner is not None:
+        owner.notes[kind] = owner.notes.get(kind, 0) + 1
+
+
+def _plane(header: Header) -> dict[str, Any] | None:
+    plane = header.plane
+    if plane is None:
+        return None
+    return {
+        "rows": plane.rows,
+        "columns": plane.columns,
+        "pixel_spacing": plane.pixel_spacing,
+        "orientation": plane.orientation,
+        "position": plane.position,
+    }

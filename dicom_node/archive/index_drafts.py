@@ -1,0 +1,324 @@
+"""Rows of studies, series and patients while one transaction of the index works on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from dicom_node.archive import events
+from dicom_node.archive.agreement import Agreement, study_attributes
+from dicom_node.archive.schema import identity, series, study
+from dicom_node.domain.study import Header, Origin, Readiness
+
+BY = "indexer"
+VIEWED = (Origin.ROUTED, Origin.BACKFILL)  # the origins that plan jobs
+ARRIVING = "images are still arriving"
+_TICK = timedelta(milliseconds=1)
+
+Patient = tuple[str, str]  # issuer of the Patient ID, empty where none is told; Patient ID
+
+
+@dataclass(slots=True)
+class StudyDraft:
+    """A study's row in memory."""
+
+    id: int
+    uid: str
+    identity_id: int | None
+    state: Readiness
+    readiness: dict[str, Any]  # by, reason, at; held_for: kind -> {reason, remedy}; patients
+    attributes: dict[str, Any]
+    last_received: datetime
+    changed_at: datetime
+    changed: bool = False
+    content: bool = False  # whether what its series say must be gathered anew
+    notes: dict[str, int] = field(default_factory=dict)  # kind of event -> objects
+
+    def patients(self) -> set[Patient]:
+        """All patients its images name."""
+        return {(issuer, patient_id) for issuer, patient_id in self.readiness.get("patients", ())}
+
+    def hold(self, kind: str, reason: str, remedy: str) -> None:
+        """Let it wait for a person."""
+        held_for = {**self.readiness.get("held_for", {}), kind: {"reason": reason, "remedy": remedy}}
+        self._hold(held_for)
+        self.state = Readiness.HELD
+
+    def release(self, kind: str) -> bool:
+        """What it was held for is no more; True when nothing else holds it."""
+        held_for = dict(self.readiness.get("held_for", {}))
+        if held_for.pop(kind, None) is None:
+            return False
+        self._hold(held_for)
+        if held_for:
+            return False
+        self.state = Readiness.OPEN
+        self.readiness |= {"reason": ARRIVING, "remedy": ""}
+        return True
+
+    def _hold(self, held_for: Mapping[str, Mapping[str, str]]) -> None:
+        self.readiness |= {
+            "by": BY,
+            "held_for": held_for,
+            "reason": "; ".join(told["reason"] for told in held_for.values()),
+            "remedy": "; ".join(told["remedy"] for told in held_for.values()),
+        }
+        self.changed = True
+
+
+@dataclass(slots=True)
+class SeriesDraft:
+    """A series' row in memory."""
+
+    id: int
+    study: StudyDraft
+    uid: str
+    state: Readiness
+    readiness: dict[str, Any]  # by, reason, at; unsettled: its attributes must be gathered anew; patients
+    agreement: Agreement
+    instances: int
+    origin: Origin
+    last_received: datetime
+    changed: bool = False
+
+
+class Drafts:
+    """Reads rows once, lets them be changed in memory, writes each once."""
+
+    def __init__(self, connection: Connection, site_id: int, issuer: str, now: datetime) -> None:
+        self.connection = connection
+        self.site_id = site_id
+        self.issuer = issuer  # of Patient IDs that name none
+        self.now = now  # by the database's clock
+        self._studies: dict[str, StudyDraft] = {}
+        self._series: dict[tuple[str, str], SeriesDraft] = {}
+        self._identities: dict[Patient, int] = {}
+
+    def study(self, header: Header) -> StudyDraft:
+        """The object's study, created when it is new."""
+        found = self.known_study(header.study_instance_uid)
+        if found is None:
+            found = self._new_study(header)
+        return found
+
+    def known_study(self, uid: str) -> StudyDraft | None:
+        """The study of that UID, if there is one."""
+        if uid not in self._studies:
+            where = (study.c.site_id == self.site_id, study.c.study_uid == uid)
+            row = self.connection.execute(select(study).where(*where)).first()
+            if row is None:
+                return None
+            self._keep_study(row)
+        return self._studies[uid]
+
+    def series(self, header: Header, origin: Origin) -> SeriesDraft:
+        """The object's series, created when it is new."""
+        key = (header.study_instance_uid, header.series_instance_uid)
+        if key not in self._series:
+            owner = self.study(header)
+            where = (series.c.study_id == owner.id, series.c.series_uid == header.series_instance_uid)
+            row = self.connection.execute(select(series).where(*where)).first()
+            if row is None:
+                return self._new_series(owner, header, origin)
+            self._keep_series(owner, row)
+        return self._series[key]
+
+    def series_by_id(self, series_id: int) -> SeriesDraft:
+        """A series that exists."""
+        for draft in self._series.values():
+            if draft.id == series_id:
+                return draft
+        row = self.connection.execute(select(series).where(series.c.id == series_id)).one()
+        owner = self.connection.execute(select(study).where(study.c.id == row.study_id)).one()
+        known = self._studies.get(owner.study_uid) or self._keep_study(owner)
+        return self._keep_series(known, row)
+
+    def identity(self, header: Header) -> int | None:
+        """The row of the object's patient; None where it names none. What is told last counts."""
+        if not header.patient_id:
+            return None
+        key = (header.issuer or self.issuer, header.patient_id)
+        if key not in self._identities:
+            self._identities[key] = self._told(key, header)
+        return self._identities[key]
+
+    def identity_of(self, patients: set[Patient]) -> int | None:
+        """The row of the patient whom all of ``patients`` name."""
+        issuers = {issuer for issuer, _ in patients} - {""}
+        (patient_id,) = {patient_id for _, patient_id in patients}
+        issuer = issuers.pop() if issuers else self.issuer
+        where = (identity.c.site_id == self.site_id, identity.c.issuer == issuer[:64])
+        found = select(identity.c.id).where(*where, identity.c.patient_id == patient_id[:255])
+        return self.connection.execute(found).scalar()
+
+    def patients(self, owner: StudyDraft) -> set[Patient]:
+        """All patients that the series of a study name, those in memory as they are there."""
+        rows = self.connection.execute(select(series.c.id, series.c.readiness).where(series.c.study_id == owner.id))
+        told = {row.id: row.readiness for row in rows}
+        told |= {draft.id: draft.readiness for draft in self._series.values() if draft.study is owner}
+        named = [patient for readiness in told.values() for patient in readiness.get("patients", ())]
+        return {(issuer, patient_id) for issuer, patient_id in named}
+
+    def write(self) -> None:
+        """Write what changed."""
+        for draft in self._series.values():
+            if draft.changed:
+                self._write_series(draft)
+        for owner in self._studies.values():
+            if owner.changed:
+                self._write_study(owner)
+            for kind, count in owner.notes.items():
+                self.record(kind, {"count": count}, owner)
+
+    def record(
+        self, kind: str, detail: Mapping[str, Any], owner: StudyDraft | None, series_id: int | None = None
+    ) -> None:
+        """Add an event."""
+        study_id = owner.id if owner else None
+        events.record(self.connection, kind, BY, detail, site_id=self.site_id, study_id=study_id, series_id=series_id)
+
+    def _new_study(self, header: Header) -> StudyDraft:
+        values = {
+            "site_id": self.site_id,
+            "study_uid": header.study_instance_uid,
+            "identity_id": self.identity(header),
+            "state": Readiness.OPEN,
+            "readiness": {"by": BY, "reason": ARRIVING, "at": self.now.isoformat()},
+            "outcome": "",
+            "attributes": {},
+            "first_received": header.received_at,
+            "last_received": header.received_at,
+            "changed_at": self.now,
+        }
+        draft = self._keep_study(self.connection.execute(insert(study).values(values).returning(study)).one())
+        detail = {"study_uid": draft.uid, "modality": header.modality, "peer": header.peer, "from": header.calling_ae}
+        self.record("study arrived", detail, draft)
+        return draft
+
+    def _new_series(self, owner: StudyDraft, header: Header, origin: Origin) -> SeriesDraft:
+        values = {
+            "site_id": self.site_id,
+            "study_id": owner.id,
+            "series_uid": header.series_instance_uid,
+            "modality": header.modality[:16],
+            "state": Readiness.OPEN,
+            "readiness": {"by": BY, "reason": ARRIVING, "at": self.now.isoformat()},
+            "attributes": {},
+            "varying": [],
+            "instances": 0,
+            "origin": origin,
+            "peer": header.peer[:64],
+            "calling_ae": header.calling_ae[:16],
+            "called_ae": header.called_ae[:16],
+            "first_received": header.received_at,
+            "last_received": header.received_at,
+        }
+        row = self.connection.execute(insert(series).values(values).returning(series)).one()
+        detail = {"series_uid": row.series_uid, "modality": row.modality}
+        self.record("series arrived", detail, owner, row.id)
+        return self._keep_series(owner, row)
+
+    def _keep_study(self, row: Row[Any]) -> StudyDraft:
+        draft = StudyDraft(
+            row.id,
+            row.study_uid,
+            row.identity_id,
+            Readiness(row.state),
+            dict(row.readiness),
+            row.attributes,
+            row.last_received,
+            row.changed_at,
+        )
+        return self._studies.setdefault(draft.uid, draft)
+
+    def _keep_series(self, owner: StudyDraft, row: Row[Any]) -> SeriesDraft:
+        draft = SeriesDraft(
+            row.id,
+            owner,
+            row.series_uid,
+            Readiness(row.state),
+            dict(row.readiness),
+            Agreement(row.attributes, frozenset(row.varying)),
+            row.instances,
+            Origin(row.origin),
+            row.last_received,
+        )
+        return self._series.setdefault((owner.uid, draft.uid), draft)
+
+    def _told(self, key: Patient, header: Header) -> int:
+        issuer, patient_id = key[0][:64], key[1][:255]
+        told = {
+            keyword: header.attributes[keyword]
+            for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
+            if keyword in header.attributes
+        }
+        where = (identity.c.site_id == self.site_id, identity.c.issuer == issuer, identity.c.patient_id == patient_id)
+        row = self.connection.execute(select(identity).where(*where)).first()
+        if row is None:
+            values = {"site_id": self.site_id, "issuer": issuer, "patient_id": patient_id, "revision": 1}
+            values |= {"attributes": told, "source": "dicom", "changed_at": self.now}
+            return int(self.connection.execute(insert(identity).values(values).returning(identity.c.id)).scalar_one())
+        merged = {**row.attributes, **told}
+        if merged != row.attributes:
+            change = update(identity).where(identity.c.id == row.id)
+            self.connection.execute(
+                change.values(attributes=merged, revision=row.revision + 1, source="dicom", changed_at=self.now)
+            )
+        return int(row.id)
+
+    def _write_series(self, draft: SeriesDraft) -> None:
+        self.connection.execute(
+            update(series)
+            .where(series.c.id == draft.id)
+            .values(
+                state=draft.state,
+                readiness=draft.readiness,
+                attributes=dict(draft.agreement.attributes),
+                varying=sorted(draft.agreement.varying),
+                instances=draft.instances,
+                last_received=draft.last_received,
+            )
+        )
+
+    def _write_study(self, draft: StudyDraft) -> None:
+        if draft.content:
+            said = self.connection.execute(
+                select(series.c.attributes)
+                .where(series.c.study_id == draft.id, series.c.instances > 0, series.c.origin.in_(VIEWED))
+                .order_by(series.c.id)
+            ).scalars()
+            draft.attributes = study_attributes(said.all())
+        self.connection.execute(
+            update(study)
+            .where(study.c.id == draft.id)
+            .values(
+                identity_id=draft.identity_id,
+                state=draft.state,
+                readiness=draft.readiness,
+                attributes=draft.attributes,
+                last_received=draft.last_received,
+                changed_at=later(draft.changed_at, self.now),
+            )
+        )
+
+
+def later(changed_at: datetime, now: datetime) -> datetime:
+    """A time of change that differs from the last one even within a tick of the database's clock."""
+    return max(now, changed_at + _TICK)
+
+
+def several(patients: Sequence[Patient] | set[Patient]) -> str:
+    """The patients in words when there are two or more; a Patient ID without issuer may be any issuer's."""
+    told: dict[str, set[str]] = {}
+    for issuer, patient_id in patients:
+        told.setdefault(patient_id, set()).add(issuer)
+    persons = [
+        f"{patient_id} ({issuer})" if issuer else patient_id
+        for patient_id, issuers in sorted(told.items())
+        for issuer in (sorted(issuers - {""}) or [""])
+    ]
+    return " and ".join(persons) if len(persons) > 1 else ""

@@ -1,0 +1,137 @@
+"""The indexer: stored files become rows of the index.
+
+The files are the truth and the index follows: whatever stands in a segment that is not sealed and has no row yet is
+read and added, in groups of one transaction. So nothing is lost when this stops between file and row, and hints
+only say that looking is worthwhile now.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from dicom_node.archive.files import ObjectStore, Segment
+from dicom_node.archive.header import read_header
+from dicom_node.archive.index import Arrival, Index, Rejection
+from dicom_node.errors import DicomNodeError, LedgerError
+
+LOGGER = logging.getLogger(__name__)
+
+GROUP_OBJECTS = 64
+GROUP_SECONDS = 0.02
+POLL_SECONDS = 0.5
+PASS_SECONDS = 10.0  # a pass ends after about so long, to show that it lives
+UNREADABLE_SECONDS = 30.0  # a file that the disk does not give is asked for again after so long
+
+
+class _Hints(Protocol):
+    def wait(self, timeout_s: float) -> list[dict[str, Any]]: ...
+
+
+class Indexer:
+    """Brings the index up to date. One for each ledger, in one thread."""
+
+    def __init__(self, index: Index, store: ObjectStore, hints: _Hints) -> None:
+        self._index = index
+        self._store = store
+        self._hints = hints
+        self._known: dict[Segment, set[Path]] = {}  # objects that stand in the index, of segments not sealed yet
+        self._unreadable: dict[Path, float] = {}  # when to try again, by the monotonic clock
+        self._behind = True  # whether files may be waiting
+
+    def tick(self) -> int:
+        """Wait for something to do, do it; returns how many objects were added.
+
+        Raises:
+            LedgerError: the database failed; the next pass goes on where this one stopped.
+        """
+        hints = self._hints.wait(0.0 if self._behind else POLL_SECONDS)
+        self._behind = True
+        added, finished = self._follow()
+        if finished:
+            for hint in hints:
+                if hint["kind"] == "association-ended":
+                    self._index.association_ended(str(hint.get("association")), datetime.now(UTC))
+            self._behind = added > 0 or self._index.settle() > 0
+        return added
+
+    def _follow(self) -> tuple[int, bool]:
+        """Add what is new; how many objects, and whether all were reached."""
+        added, until = 0, time.monotonic() + PASS_SECONDS
+        for segment in self._store.unsealed():
+            complete = self._store.finished(segment)
+            known = self._known_of(segment)
+            for group in self._groups(path for path in segment.objects() if path not in known):
+                self._add(group)
+                known.update(self._store.absolute(item.path) for item in group)
+                added += len(group)
+                if time.monotonic() > until:
+                    return added, False
+            if complete and known.issuperset(segment.objects()):
+                self._store.seal(segment)
+                self._known.pop(segment, None)
+        return added, True
+
+    def _known_of(self, segment: Segment) -> set[Path]:
+        if segment not in self._known:
+            paths = [self._store.relative(path) for path in segment.objects()]
+            self._known[segment] = {self._store.absolute(path) for path in self._index.known(paths)}
+        return self._known[segment]
+
+    def _groups(self, paths: Iterator[Path]) -> Iterator[list[Arrival | Rejection]]:
+        group: list[Arrival | Rejection] = []
+        began = time.monotonic()
+        for path in paths:
+            item = self._read(path)
+            if item is not None:
+                group.append(item)
+            if group and (len(group) >= GROUP_OBJECTS or time.monotonic() - began > GROUP_SECONDS):
+                yield group
+                group, began = [], time.monotonic()
+        if group:
+            yield group
+
+    def _read(self, path: Path) -> Arrival | Rejection | None:
+        """One object for the index; None when the disk does not give it now."""
+        if self._unreadable.get(path, 0.0) > time.monotonic():
+            return None
+        try:
+            return Arrival(self._store.relative(path), read_header(path))
+        except OSError as error:
+            LOGGER.error("%s cannot be read, and is tried again: %s", path, error)
+            self._unreadable[path] = time.monotonic() + UNREADABLE_SECONDS
+            return None
+        except DicomNodeError as error:
+            return self._rejection(path, error.reason, error.message, error.remedy)
+        except Exception as error:  # one object of a kind nobody foresaw must not stop the others
+            LOGGER.exception("%s: unforeseen", path)
+            return self._rejection(path, "unforeseen", f"{type(error).__name__}: {error}", "report this as an error")
+
+    def _add(self, group: list[Arrival | Rejection]) -> None:
+        try:
+            self._index.add(group)
+            return
+        except LedgerError:
+            raise
+        except Exception:
+            LOGGER.exception("a group of %d objects could not be added; each is added alone", len(group))
+        for item in group:
+            try:
+                self._index.add([item])
+            except LedgerError:
+                raise
+            except Exception as error:
+                LOGGER.exception("%s: unforeseen", item.path)
+                message = f"{item.path} cannot be put into the index: {type(error).__name__}: {error}"
+                path = self._store.absolute(item.path)
+                self._index.add([self._rejection(path, "unforeseen", message, "report this as an error")])
+
+    def _rejection(self, path: Path, reason: str, message: str, remedy: str) -> Rejection:
+        told = path.stat()
+        received = datetime.fromtimestamp(told.st_mtime, tz=UTC)
+        LOGGER.warning("rejected: %s", message)
+        return Rejection(self._store.relative(path), told.st_size, received, reason, message, remedy)
