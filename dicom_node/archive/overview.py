@@ -63,6 +63,7 @@ def counters(database: Database) -> dict[str, Any]:
             "instances": _by_state(connection, instance.c.state),
             "jobs": _by_state(connection, job.c.state),
             "parcels": _by_state(connection, parcel.c.state),
+            "unaccounted": 0,
             "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
         }
 

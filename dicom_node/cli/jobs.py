@@ -9,6 +9,7 @@ import typer
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
 from dicom_node.domain.job import JobState
+from dicom_node.domain.wording import took
 from dicom_node.errors import LedgerError
 
 commands = typer.Typer(no_args_is_help=True, help="Jobs, runs of models: list, show, retry.")
@@ -69,7 +70,7 @@ def _print_list(data: dict[str, Any]) -> None:
             job["study_uid"],
             job["attempt"],
             output.when(job["created_at"]),
-            output.took(job["run_seconds"]),
+            took(job["run_seconds"]),
             output.short((job["error"] or {}).get("message") or job["progress"]),
         )
         for job in data["jobs"]

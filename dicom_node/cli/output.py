@@ -68,20 +68,6 @@ def when(text: str | None) -> str:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def number(value: float) -> str:
-    """A measured value with a sensible number of digits."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def took(seconds: float | None) -> str:
-    """A duration for people."""
-    if seconds is None:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.2f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def short(text: str, longest: int = 100) -> str:
     """The beginning of a long text."""
     return text if len(text) <= longest else text[: longest - 1] + "…"

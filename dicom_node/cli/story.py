@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dicom_node.cli import output
-from dicom_node.cli.output import number, took, when
+from dicom_node.cli.output import when
+from dicom_node.domain.wording import day, number, took
 
 
 def print_story(story: dict[str, Any]) -> None:
@@ -15,7 +16,7 @@ def print_story(story: dict[str, Any]) -> None:
             ("study", f"{story['id']}  {story['study_uid']}"),
             ("patient", story["patient_id"]),
             ("accession", story["accession_number"]),
-            ("description", f"{story['study_date']} {story['description']}".strip()),
+            ("description", f"{day(story['study_date'])} {story['description']}".strip()),
             ("stands", story["standing_words"]),
         ]
     )

@@ -8,6 +8,7 @@ import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json, StudyArgument
+from dicom_node.domain.wording import day
 from dicom_node.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _print_list(data: dict[str, Any]) -> None:
             study["id"],
             study["patient_id"],
             study["accession_number"],
-            study["study_date"],
+            day(study["study_date"]),
             "/".join(study["modalities"]),
             study["description"],
             study["instances"],

@@ -1,0 +1,107 @@
+"""The web application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.parcels import Parcels
+from dicom_node.errors import ConfigurationError
+from dicom_node.settings import Settings
+from dicom_node.web import api, guard, health, pages
+from dicom_node.web.sources import Sources
+
+STATIC = Path(__file__).parent / "static"
+GRACE_S = 3  # for answers that are under way when the node stops
+_STOP_PAUSE_S = 0.1
+
+
+def create_app(
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    parcels: Parcels,
+    stages: Callable[[], Mapping[str, str]],
+) -> FastAPI:
+    """The application. ``stages`` gives each stage's health: ``ok``, or what is wrong."""
+    sources = Sources(settings, database, ledger, parcels, stages)
+    app = FastAPI(
+        title="dicom-node", version=_version(), docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
+    )
+    app.include_router(health.router(sources))
+    app.include_router(api.router(sources))
+    app.include_router(pages.router(sources))
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    pages.add_error_pages(app)
+    app.add_middleware(guard.Guard, host=settings.web.host)
+    return app
+
+
+def serve_web(
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    parcels: Parcels,
+    stages: Callable[[], Mapping[str, str]],
+    stop: threading.Event,
+) -> None:
+    """Serve the application in this thread until ``stop``. The process's signal handlers are left as they are.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on.
+    """
+    app = create_app(settings, database, ledger, parcels, stages)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+    )
+    with _listening(settings) as listener:
+        asyncio.run(_serve(_Server(config), listener, stop))
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not stop.is_set() and not serving.done():
+        await asyncio.sleep(_STOP_PAUSE_S)
+    server.should_exit = True
+    await serving
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the node, which stops its stages too."""
+        yield
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    host, port = settings.web.host, settings.web.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}",
+            key="web.port",
+            remedy="stop the program that listens there, or choose another web.port",
+        ) from error
+    with listener:
+        yield listener
+
+
+def _version() -> str:
+    try:
+        return version("dicom-node")
+    except PackageNotFoundError:
+        return "0"  # run from a folder of sources

@@ -1,0 +1,36 @@
+"""What pages, API and metrics read from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_node.archive import overview, story
+from dicom_node.archive.database import Database
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.parcels import Parcels
+from dicom_node.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The ledger, read by threads of the server."""
+
+    settings: Settings
+    database: Database
+    ledger: Ledger
+    parcels: Parcels
+    stages: Callable[[], Mapping[str, str]]  # each stage's health: "ok", or what is wrong
+
+    def counters(self) -> dict[str, Any]:
+        """Numbers for the dashboard and for ``/metrics``."""
+        return overview.counters(self.database)
+
+    def story(self, study_uid: str) -> dict[str, Any] | None:
+        """A study's story with its history; None when there is no such study."""
+        studies = overview.matching(self.database, study_uid)
+        study_id = next((found for found, uid in studies if uid == study_uid), None)
+        if study_id is None:
+            return None
+        return {**story.story(self.database, study_id), "events": story.history(self.database, study_id)}
