@@ -104,7 +104,8 @@ def _copy_item(item: Dataset, character_set: Sequence[str], *, reread: bool) -> 
 def _text(text: str, vr: str, *, reread: bool) -> str | PersonName:
     if reread:
         text = _as_utf_8(text) or text
-    return PersonName(text, validation_mode=config.IGNORE) if vr == "PN" else text
+    # With an encoding of its own, or pydicom would keep the bytes it first wrote for every later character set.
+    return PersonName(text, ("utf8",), validation_mode=config.IGNORE) if vr == "PN" else text
 
 
 def _as_utf_8(text: str) -> str | None:

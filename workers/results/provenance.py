@@ -19,6 +19,7 @@ from workers.results.source import Source
 MANUFACTURER = "dicom-node project"
 MODEL_NAME = "dicom-node"
 DISCLAIMER = "Decision support and research software, not a cleared medical device."
+SHORT_DISCLAIMER = "Decision support and research, not a cleared medical device"
 
 LONG_STRING = 64  # characters of LO; PS3.5 table 6.2-1
 SHORT_STRING = 16  # characters of SH

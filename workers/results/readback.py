@@ -30,7 +30,7 @@ _VALUE_TOLERANCE = 1e-9
 
 # A concept as it is compared: value and scheme; meanings are words.
 _Concept = tuple[str, str]
-_Measured = dict[tuple[object, ...], list[float | None]]
+_Measured = dict[tuple[object, ...], list[float]]
 
 
 def check(objects: Sequence[ResultObject], findings: Findings) -> None:
@@ -157,8 +157,12 @@ def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) ->
         tracked[numbers] = next(str(i.UID) for i in group if i.ValueType == "UIDREF" and _name(i) == ("112040", "DCM"))
     _compare_measurements(measured, findings, everything)
     expected = [
-        (found.segments or everything, _key(found.concept), _key(codes.PRESENCE[found.presence]))
-        for found in findings.evaluations
+        *((f.segments or everything, _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.evaluations),
+        *(
+            (f.segments or everything, _key(f.concept), _key(codes.NOT_A_NUMBER))
+            for f in findings.measurements
+            if not math.isfinite(f.value)
+        ),
     ]
     if Counter(judged) != Counter(expected):
         raise _wrong("SR", f"its evaluations are {judged}, not {expected}")
@@ -170,25 +174,20 @@ def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) ->
 def _compare_measurements(measured: _Measured, findings: Findings, everything: tuple[int, ...]) -> None:
     expected: _Measured = defaultdict(list)
     for found in findings.measurements:
-        finite = math.isfinite(found.value)
-        derivation = _key(found.derivation) if found.derivation else None
-        unit = _key(found.unit) if finite else None
-        key = (found.segments or everything, _key(found.concept), unit, derivation)
-        expected[key].append(found.value if finite else None)
+        if math.isfinite(found.value):
+            derivation = _key(found.derivation) if found.derivation else None
+            key = (found.segments or everything, _key(found.concept), _key(found.unit), derivation)
+            expected[key].append(found.value)
     for which in {*measured, *expected}:
         if not _same(measured[which], expected[which]):
             raise _wrong("SR", f"its measurement {which} is {measured[which]}, not {expected[which]}")
 
 
-def _same(found: list[float | None], expected: list[float | None]) -> bool:
-    if len(found) != len(expected) or found.count(None) != expected.count(None):
-        return False
-    pairs = zip(
-        sorted(value for value in found if value is not None),
-        sorted(value for value in expected if value is not None),
-        strict=True,
+def _same(found: list[float], expected: list[float]) -> bool:
+    return len(found) == len(expected) and all(
+        math.isclose(a, b, rel_tol=_VALUE_TOLERANCE, abs_tol=1e-12)
+        for a, b in zip(sorted(found), sorted(expected), strict=True)
     )
-    return all(math.isclose(a, b, rel_tol=_VALUE_TOLERANCE, abs_tol=1e-12) for a, b in pairs)
 
 
 def _groups(report: Dataset) -> Iterator[Sequence[Dataset]]:
@@ -210,18 +209,15 @@ def _referenced_segments(group: Sequence[Dataset], segmentation: Dataset) -> tup
     return (int(numbers),) if isinstance(numbers, int) else tuple(int(number) for number in numbers)
 
 
-def _measurements(group: Sequence[Dataset]) -> Iterator[tuple[tuple[object, ...], float | None]]:
-    """Concept, unit and derivation of each number of a group, with its value; None where a qualifier stands for it."""
+def _measurements(group: Sequence[Dataset]) -> Iterator[tuple[tuple[object, ...], float]]:
+    """Concept, unit and derivation of each number of a group, with its value."""
     for item in group:
         if item.ValueType == "NUM":
             derivations = [part for part in item.get("ContentSequence", ()) if _name(part) == ("121401", "DCM")]
             derivation = _concept(derivations[0].ConceptCodeSequence[0]) if derivations else None
-            if item.MeasuredValueSequence:
-                value = item.MeasuredValueSequence[0]
-                unit = _concept(value.MeasurementUnitsCodeSequence[0])
-                yield (_name(item), unit, derivation), float(value.NumericValue)
-            else:
-                yield (_name(item), None, derivation), None
+            measured = item.MeasuredValueSequence[0]
+            unit = _concept(measured.MeasurementUnitsCodeSequence[0])
+            yield (_name(item), unit, derivation), float(measured.NumericValue)
 
 
 def _evaluations(group: Sequence[Dataset]) -> Iterator[tuple[_Concept, _Concept]]:

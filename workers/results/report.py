@@ -114,6 +114,7 @@ def _group(
     """Measurement group of one segment, or of several together; ``held`` are the segments that have a voxel."""
     segments = [findings.segment(number) for number in numbers]
     everything = tuple(segment.number for segment in findings.segments)
+    measured = [found for found in findings.measurements if (found.segments or everything) == numbers]
     evaluations = [found for found in findings.evaluations if (found.segments or everything) == numbers]
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracking(segments, context),
@@ -121,12 +122,12 @@ def _group(
         finding_category=_common(segment.category for segment in segments),
         finding_type=_common(segment.type for segment in segments),
         finding_sites=_sites(segments, evaluations),
-        measurements=[
-            _measurement(found, contract)
-            for found in findings.measurements
-            if (found.segments or everything) == numbers
+        measurements=[_measurement(found, contract) for found in measured if math.isfinite(found.value)],
+        qualitative_evaluations=[
+            *_absence(held.intersection(numbers)),
+            *(_no_number(found) for found in measured if not math.isfinite(found.value)),
+            *map(_evaluation, evaluations),
         ],
-        qualitative_evaluations=[*_absence(held.intersection(numbers)), *map(_evaluation, evaluations)],
     )
     for evaluation in evaluations:
         group[0].ContentSequence.append(_text(codes.COMMENT, _reason(evaluation)))
@@ -187,23 +188,27 @@ def _site(site: Code, modifier: Code | None) -> Any:
 
 def _measurement(found: Measurement, contract: ModelContract) -> Any:
     """A number with its unit; how it was taken stands in the parameters of its algorithm (TID 4019)."""
-    finite = math.isfinite(found.value)
     algorithm = hd.sr.AlgorithmIdentification(
         name=f"{contract.name} {found.name}",
         version=contract.version,
         parameters=[found.method] if found.method else None,
     )
-    measurement = hd.sr.Measurement(
+    return hd.sr.Measurement(
         name=coded(found.concept),
-        value=float(found.value) if finite else 0.0,
+        value=float(found.value),
         unit=coded(found.unit),
-        qualifier=None if finite else coded(codes.NOT_A_NUMBER),
         derivation=coded(found.derivation) if found.derivation else None,
         algorithm_id=algorithm,
     )
-    if not finite:
-        measurement[0].MeasuredValueSequence = []  # the qualifier says why there is no value (PS3.3 C.18.1)
-    return measurement
+
+
+def _no_number(found: Measurement) -> Any:
+    """A measurement that gave no number, e.g. the density of no voxel.
+
+    PS3.3 C.18.1 has a NUM without a value for it, on which highdicom's and other readers fail; so the measured concept
+    is answered by the code that would qualify it (CID 42).
+    """
+    return hd.sr.QualitativeEvaluation(name=coded(found.concept), value=coded(codes.NOT_A_NUMBER))
 
 
 def _absence(held: set[int]) -> Iterator[Any]:

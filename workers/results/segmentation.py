@@ -54,11 +54,13 @@ def build(
         pixel_measures=_pixel_measures(findings, source),
         omit_empty_frames=bool(findings.label_map.any()),
         content_label="SEGMENTATION",
-        content_description=provenance.cut(provenance.DISCLAIMER, provenance.LONG_STRING),
+        content_description=provenance.SHORT_DISCLAIMER,
         series_description=provenance.series_description(contract, "segmentation"),
     )
     dataset.update(source.series)
     dataset.BurnedInAnnotation = "NO"
+    dataset.ContentCreatorName = None  # type 2; no person made it
+    _pad_with_null(dataset)
     _fix_dimension_uid(dataset, provenance.uid(context, "seg/dimensions"))
     provenance.stamp(dataset, contract, source, context, time)
     return dataset  # type: ignore[no-any-return]
@@ -112,6 +114,12 @@ def _describe(segment: Segment, contract: ModelContract) -> Any:
     if segment.description:
         description.SegmentDescription = provenance.cut(segment.description, provenance.SHORT_TEXT)
     return description
+
+
+def _pad_with_null(dataset: Dataset) -> None:
+    """Pixel Data of odd length is padded with a null byte (PS3.5 8.2); highdicom's pad is a character "0"."""
+    used = (int(dataset.NumberOfFrames) * dataset.Rows * dataset.Columns + 7) // 8
+    dataset.PixelData = dataset.PixelData[:used] + b"\0" * (used % 2)
 
 
 def _fix_dimension_uid(dataset: Dataset, uid: str) -> None:
