@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import os
@@ -53,7 +54,7 @@ def _run(settings: Settings, device: str) -> int:
         return _poll(settings, device)
     queues = ",".join(queue_name(priority) for priority in Priority)
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a stop hands the job back within seconds
-    celery = [sys.executable, "-m", "celery", "--app", "workers.app", "worker"]
+    celery = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker"]
     pool = ["--pool", "prefork", "--concurrency", "1", "--pool-start-method", "spawn"]  # a fork breaks CUDA
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
     os.execv(sys.executable, [*celery, *pool, *quiet, "--queues", queues])  # noqa: S606
@@ -73,6 +74,7 @@ def _poll(settings: Settings, device: str) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, lambda *_: stop.set())
     worker = Worker.open(settings, device)
+    worker.warm()
     try:
         while not stop.is_set():
             job_id = worker.ledger.next_queued()
@@ -98,7 +100,7 @@ def _verify(settings: Settings, name: str) -> int:
 def _sandbox() -> int:
     from workers.inference.sandbox import level
 
-    sys.stdout.write(json.dumps(level()) + "\n")
+    sys.stdout.write(json.dumps(dataclasses.asdict(level())) + "\n")
     return 0
 
 

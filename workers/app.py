@@ -27,6 +27,7 @@ def make_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a broker's hiccup kills no healthy job
         worker_soft_shutdown_timeout=20,
+        worker_proc_alive_timeout=120,  # a new child loads its models before it reports
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,

@@ -41,7 +41,8 @@ from workers.inference.measurements import measure
 from workers.inference.pool import HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
 from workers.results import readback
-from workers.results.encode import ResultContext, ResultObject, encode
+from workers.results.encode import encode
+from workers.results.records import ResultContext, ResultObject
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,14 @@ class Worker:
             hosts=HostPool(device),
             name=f"{socket.gethostname()}:{os.getpid()}",
         )
+
+    def warm(self) -> None:
+        """Load the models that rules name, so that the first study does not wait for it."""
+        for name in dict.fromkeys(rule.model for rule in self.settings.rules):
+            try:
+                self.hosts.warm(self.catalogue.get(name))
+            except DicomNodeError as error:
+                log.error("model %s cannot be loaded: %s", name, error.message)
 
     def close(self) -> None:
         """End the hosts."""
@@ -162,7 +171,6 @@ class Worker:
         return self.hosts.run(
             contract,
             volumes,
-            deadline_s=contract.resources.time_limit_s,
             progress=beat.progress,
             cancelled=lambda: beat.lost,
         )

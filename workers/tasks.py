@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from celery.signals import worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown
 
 from workers.app import app
 from workers.configuration import device, log_to, read_settings
@@ -23,6 +23,11 @@ def this_worker() -> Worker:
 def run(job_id: int) -> str:
     """Run one job; returns how it ended."""
     return this_worker().run(job_id)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _warm(**_: object) -> None:
+    this_worker().warm()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

@@ -38,6 +38,8 @@ _UNREADABLE = (
     ValueError,
     struct.error,
 )
+# Stands for the value of an attribute that is not the same in all images of a series.
+DIFFERS = "different from image to image"
 # Rescale Type (PS3.3 C.11.1.1.2) of CT images whose values are another quantity than Hounsfield units.
 _NOT_HOUNSFIELD = frozenset({"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"})
 
@@ -73,12 +75,15 @@ class Volume:
         return str(self.headers[0].FrameOfReferenceUID)
 
     def agreed(self, keywords: Iterable[str]) -> dict[str, Any]:
-        """Attributes on which all images agree, by keyword: text, float, or a list of them; others are left out."""
+        """Attributes of the images by keyword: text, float, or a list of them.
+
+        What no image has is left out; what differs between images is ``DIFFERS``, which no bound on a value fits.
+        """
         found = {keyword: {_plain(header.get(keyword)) for header in self.headers} for keyword in keywords}
-        single = {keyword: values.pop() for keyword, values in found.items() if len(values) == 1}
+        agreed = {keyword: values.pop() if len(values) == 1 else DIFFERS for keyword, values in found.items()}
         return {
             keyword: list(value) if isinstance(value, tuple) else value
-            for keyword, value in single.items()
+            for keyword, value in agreed.items()
             if value is not None
         }
 
