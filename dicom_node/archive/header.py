@@ -94,7 +94,9 @@ def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
     received = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     with contextlib.suppress(ValueError, TypeError):
         stated = datetime.fromisoformat(told.get("received", ""))
-        received = stated if stated.tzinfo else received
+        received = stated.astimezone(UTC) if stated.tzinfo else received
+    # A time to come, of a file from elsewhere, would keep its series from ever being quiet.
+    received = min(received, datetime.now(UTC))
     return {"peer": str(told.get("peer", "")), "association": str(told.get("association", "")), "received": received}
 
 
