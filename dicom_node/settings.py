@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import ConfigurationError
 
@@ -44,6 +45,16 @@ class NodeSettings(_Section):
     maximum_associations: Annotated[int, Field(ge=1)] = 50
     maximum_pdu_size: Annotated[int, Field(ge=4096)] = 131072
     time_zone: str = ""  # IANA name; empty: the machine's
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        try:
+            if name:
+                ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError("Input should be a time zone such as 'Europe/Zurich'") from error
+        return name
 
 
 class WebSettings(_Section):
@@ -84,7 +95,7 @@ class WorkerSettings(_Section):
 class ModelSettings(_Section):
     """Where bundles are looked for, before those that are shipped."""
 
-    folders: tuple[Path, ...] = Field(default=(), strict=False)
+    folders: tuple[Annotated[Path, Field(strict=False)], ...] = Field(default=(), strict=False)
 
 
 class DeliverySettings(_Section):
@@ -253,7 +264,8 @@ def _environment_value(text: str) -> Any:
 
 
 def _explain(error: ValidationError, source: Source) -> ConfigurationError:
-    first = error.errors()[0]
+    # A misspelt key is unknown and leaves another one missing: the first is what to tell.
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     path: list[str | int] = [part for part in first["loc"] if isinstance(part, str | int)]
     message = str(first["msg"]).removeprefix("Value error, ")
     marked = re.match(r"@([^@]+)@(.*)", message, re.DOTALL)
@@ -262,6 +274,8 @@ def _explain(error: ValidationError, source: Source) -> ConfigurationError:
         message = marked[2]
     elif first["type"] == "extra_forbidden":
         message = f"unknown key {path[-1]!r}; known here: {', '.join(_known_keys(path))}"
+    elif first["type"] == "missing":
+        message = "is missing"
     else:
         message = f"{message}, not {first['input']!r}"
     return ConfigurationError(message, file=source.file, line=source.line_of(path), key=_key(path))
