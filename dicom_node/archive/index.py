@@ -145,6 +145,7 @@ def _series_view(row: Row[Any]) -> SeriesView:
         calling_ae=row.calling_ae,
         readiness=Readiness(row.state),
         readiness_reason=str(row.readiness.get("reason", "")),
+        last_received=row.last_received,
     )
 
 

@@ -84,6 +84,7 @@ class SeriesView:
     calling_ae: str
     readiness: Readiness = Readiness.OPEN
     readiness_reason: str = ""
+    last_received: datetime | None = None  # of its current images; None: as its study
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,12 +75,22 @@ class Planner:
             what = f"series {winner.series_instance_uid}"
         if not ready:
             return f"{what} is not whole yet" + (f" ({reason})" if reason else "")
-        if rule.quiet_seconds is not None:
-            left = rule.quiet_seconds - (datetime.now(UTC) - study.last_received).total_seconds()
-            if left > 0:
-                self._look_again(study.id, left)
-                return f"the rule waits for {rule.quiet_seconds:g} s without new images"
+        last = study.last_received if rule.trigger == "study" else winner.last_received or study.last_received
+        quiet = self._quiet_seconds(rule)
+        left = quiet - (datetime.now(UTC) - last).total_seconds()
+        if left > 0:
+            self._look_again(study.id, left)
+            return f"the rule waits for {quiet:g} s without new images"
         return ""
+
+    def _quiet_seconds(self, rule: RuleSettings) -> float:
+        """The quiet period to wait for beyond readiness, which comes after the shortest that any rule asks for."""
+        if rule.quiet_seconds is not None:
+            return rule.quiet_seconds
+        completion = self._settings.completion
+        usual = completion.quiet_seconds if rule.trigger == "series" else completion.study_quiet_seconds
+        others = [other.quiet_seconds for other in self._settings.rules if other.trigger == rule.trigger]
+        return usual if any(quiet is not None and quiet < usual for quiet in others) else 0.0
 
     def _look_again(self, study_id: int, seconds: float) -> None:
         due = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, tz=UTC)
