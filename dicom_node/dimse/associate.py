@@ -206,7 +206,7 @@ class Association:
             answer.decode(encoded)
             primitive = answer.to_primitive()
         except MALFORMED as error:
-            raise self._error(f"its answer cannot be read: {error}", "not-dicom") from error
+            raise self._error("its answer cannot be read", "not-dicom", "see the log of the peer") from error
         if kind == 3:
             raise self._rejected(primitive)
         return primitive

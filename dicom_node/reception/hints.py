@@ -10,11 +10,13 @@ import json
 import logging
 import select
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
 _LARGEST = 4096  # bytes of a datagram
 _MOST = 1000  # datagrams taken at once
+_PAUSE_S = 0.1
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,10 +28,14 @@ class Hints:
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        self._next_stored = 0.0  # monotonic time
 
     def stored(self) -> None:
-        """An object has become durable."""
-        self._send({"kind": "stored"})
+        """An object has become durable. Told at most every ``_PAUSE_S``: the queue of a socket holds few datagrams."""
+        now = time.monotonic()
+        if now >= self._next_stored:
+            self._next_stored = now + _PAUSE_S
+            self._send({"kind": "stored"})
 
     def association_ended(
         self, association: str, *, calling_ae: str, called_ae: str, peer: str, objects: int, aborted: bool

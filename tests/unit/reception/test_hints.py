@@ -43,13 +43,21 @@ def listener(path: Path) -> Iterator[HintListener]:
     receiver.close()
 
 
-def test_what_is_said_is_heard_in_order_and_stored_only_once(hints: Hints, listener: HintListener) -> None:
-    for _ in range(5):
-        hints.stored()
-    end_association(hints)
+def test_what_is_said_is_heard_in_order_and_stored_only_once(hints: Hints, listener: HintListener, path: Path) -> None:
+    other = Hints(path)
     hints.stored()
+    end_association(hints)
+    other.stored()
     assert listener.wait(5) == [{"kind": "stored"}, ENDED]
     assert listener.wait(0) == []
+    other.close()
+
+
+def test_many_objects_leave_room_for_the_end_of_their_association(hints: Hints, listener: HintListener) -> None:
+    for _ in range(1000):
+        hints.stored()
+    end_association(hints)
+    assert listener.wait(5) == [{"kind": "stored"}, ENDED]
 
 
 def test_a_hint_ends_the_wait(hints: Hints, listener: HintListener) -> None:
