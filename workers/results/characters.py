@@ -10,6 +10,7 @@ way the result declares that character set and holds the same bytes as the image
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -27,6 +28,8 @@ UTF_8 = ("ISO_IR 192",)
 LATIN_1 = ("ISO_IR 100",)
 REPLACED = "\ufffd"  # what pydicom puts where bytes are not of the declared character set
 
+_ASCII = ("", "ISO_IR 6", "ISO 2022 IR 6")  # the default repertoire
+_LATIN_1_LETTER = re.compile("[\x80-\xff]")
 _DELIMITERS = {0x0D, 0x0A, 0x09, 0x0C, 0x5C}
 
 
@@ -34,7 +37,7 @@ def declared(dataset: Dataset) -> tuple[str, ...]:
     """Specific Character Set (0008,0005) of a data set; empty when it declares none, or only the default one."""
     value = dataset.get("SpecificCharacterSet")
     terms = tuple(value) if isinstance(value, list | tuple | MultiValue) else (str(value or ""),)
-    return () if all(term in ("", "ISO_IR 6", "ISO 2022 IR 6") for term in terms) else terms
+    return () if all(term in _ASCII for term in terms) else terms
 
 
 def texts(elements: Iterable[DataElement]) -> Iterator[str]:
@@ -89,6 +92,8 @@ def choose(dataset: Dataset, preferred: Sequence[str]) -> tuple[str, ...]:
         return tuple(preferred)
     if not preferred or any(term not in python_encoding for term in preferred):
         return UTF_8
+    if preferred[0] in _ASCII and any(map(_LATIN_1_LETTER.search, found)):
+        return UTF_8  # pydicom takes an empty first value for ISO_IR 100, and would write bytes that are not declared
     encodings = convert_encodings(list(preferred))
     return tuple(preferred) if all(_survives(text, encodings) for text in found) else UTF_8
 

@@ -90,6 +90,12 @@ def test_the_chosen_character_set_holds_every_letter(text: str) -> None:
     assert (again.get("StudyDescription") or "").rstrip(" ") == text.rstrip(" ")
 
 
+def test_letters_outside_ascii_are_not_written_undeclared() -> None:
+    dataset = Dataset()
+    dataset.StudyDescription = "± 가"
+    assert characters.choose(dataset, ("", "ISO 2022 IR 149")) == ("ISO_IR 192",)
+
+
 def test_text_in_sequences_counts() -> None:
     dataset, item = Dataset(), Dataset()
     item.CodeMeaning = "Łódź"
