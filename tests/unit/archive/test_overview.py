@@ -1,0 +1,83 @@
+"""All studies at a glance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stories import Writer, full_ledger, new_ledger
+
+from dicom_node.archive import overview
+from dicom_node.archive.story import story
+
+
+def test_the_newest_comes_first(tmp_path: Path) -> None:
+    database, ids = full_ledger(tmp_path)
+    found, total = overview.studies(database)
+    assert total == len(ids)
+    assert [study["id"] for study in found] == list(range(8, 0, -1))
+
+
+def test_list_and_story_agree_on_where_a_study_stands(tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    for study in overview.studies(database)[0]:
+        told = story(database, study["id"])
+        assert (study["standing"], study["standing_words"]) == (told["standing"], told["standing_words"])
+
+
+def test_pages_hold_every_study_once(tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    pages = [overview.studies(database, limit=3, offset=offset)[0] for offset in (0, 3, 6, 9)]
+    assert [study["id"] for page in pages for study in page] == list(range(8, 0, -1))
+
+
+@pytest.mark.parametrize("text", ["PAT001", "ACC001", "1.2.826.0.1.1"])
+def test_a_study_is_found_by_what_people_know(tmp_path: Path, text: str) -> None:
+    database, ids = full_ledger(tmp_path)
+    found, total = overview.studies(database, find=text)
+    assert (total, [study["id"] for study in found]) == (1, [ids["delivered"]])
+    assert overview.matching(database, text) == ((ids["delivered"], "1.2.826.0.1.1"),)
+
+
+def test_part_of_an_id_finds_nobody(tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    assert overview.studies(database, find="PAT") == ([], 0)
+    assert overview.matching(database, "PAT00%") == ()
+
+
+def test_a_number_that_is_also_a_patient_names_both(tmp_path: Path) -> None:
+    database = new_ledger(tmp_path)
+    with database.write() as connection:
+        writer = Writer(connection)
+        first = writer.study(1, attributes={"PatientID": "2"})
+        second = writer.study(2, attributes={"PatientID": "1", "AccessionNumber": "7"})
+    assert [study_id for study_id, _ in overview.matching(database, str(second))] == [first, second]
+    assert overview.matching(database, "7") == ((second, "1.2.826.0.1.2"),)
+    assert overview.matching(database, "9" * 30) == ()
+
+
+def test_our_own_results_are_not_counted_as_images(tmp_path: Path) -> None:
+    database = new_ledger(tmp_path)
+    with database.write() as connection:
+        writer = Writer(connection)
+        study = writer.study(1)
+        writer.series(study, 1)
+        writer.series(study, 2, modality="SEG", instances=1, origin="own-result")
+    (found,), _ = overview.studies(database)
+    assert (found["series"], found["instances"], found["modalities"]) == (1, 30, ["CT"])
+
+
+def test_counters(tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    counted = overview.counters(database)
+    assert counted["studies"] == {"held": 1, "open": 1, "ready": 6}
+    assert counted["instances"] == {"conflict": 1, "current": 3, "rejected": 1}
+    assert counted["jobs"] == {"done": 2, "failed": 1, "queued": 1, "running": 1}
+    assert counted["parcels"] == {"due": 1, "sent": 1}
+    assert counted["oldest_queued_seconds"] > 0
+
+
+def test_counters_of_an_empty_ledger(tmp_path: Path) -> None:
+    counted = overview.counters(new_ledger(tmp_path))
+    assert counted["studies"] == counted["jobs"] == {}
+    assert counted["oldest_queued_seconds"] == 0
