@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .coarse import Bools, Volume, components
+from .coarse import Bools, Ints, Volume, components
 
 LUMEN_HU = -800.0  # a tube is darker than this in the mean of a coarse voxel
 AREA_MM2 = (50.0, 900.0)  # of a trachea in cross-section
@@ -33,8 +33,8 @@ class _Ring:
 def airways(volume: Volume, air: Bools) -> Bools:
     """Lumen of trachea, main and lobar bronchi, as a coarse mask; empty when there is no trachea in the image."""
     lumen = air & (volume.hu < LUMEN_HU)
-    labels, _ = components(lumen, volume.in_plane())
-    chain = _longest_chain(_rings(volume, labels, air), volume)
+    labels, sizes = components(lumen, volume.in_plane())
+    chain = _longest_chain(_rings(volume, labels, sizes, air), volume)
     if (len(chain) - 1) * volume.spacing[0] < SHORTEST_MM:
         return np.zeros(air.shape, dtype=np.bool_)
     trachea = np.isin(labels, [ring.label for ring in chain])
@@ -71,18 +71,18 @@ def _touched(labels: npt.NDArray[np.int32], seed: Bools) -> Bools:
     return np.asarray(chosen[labels])
 
 
-def _rings(volume: Volume, labels: npt.NDArray[np.int32], air: Bools) -> list[_Ring]:
+def _rings(volume: Volume, labels: npt.NDArray[np.int32], sizes: Ints, air: Bools) -> list[_Ring]:
     """Round, central pieces of air of a trachea's size, from the head downwards."""
     pixel = volume.spacing[1] * volume.spacing[2]
     middle = float(np.median(volume.rightward[air])) if air.any() else 0.0
     rings = []
     for label, window in enumerate(ndimage.find_objects(labels), start=1):
-        if window is None:
+        area = float(sizes[label]) * pixel
+        if not AREA_MM2[0] <= area <= AREA_MM2[1]:
             continue
         piece = labels[window][0] == label
-        area = float(piece.sum()) * pixel
         height, width = (n * s for n, s in zip(piece.shape, volume.spacing[1:], strict=True))
-        if not AREA_MM2[0] <= area <= AREA_MM2[1] or max(height, width) > 2.5 * min(height, width):
+        if max(height, width) > 2.5 * min(height, width):
             continue
         if area < 0.5 * height * width:
             continue

@@ -19,6 +19,7 @@ LUNGS_ML = 100.0  # less than this in all is no lung
 GAS_HU = -965.0  # the body of a bubble of gas is darker; lung, even with emphysema, holds vessels
 BUBBLE_ML = 3.0
 BUBBLE_WALL_SHARE = 0.6  # a bubble whose rim is tissue by this share lies in bowel or stomach, not in lung
+LUNG_BELOW_SHARE = 0.3
 CLOSING_MM = 5.0  # vessels and nodules thinner than twice this, within the lung, belong to it
 SPECK_MM2 = 15.0  # smaller pieces of an outline in a slice are noise
 RIM = 2  # coarse voxels under the surface in which only air counts as lung
@@ -80,21 +81,29 @@ def _lungs(volume: Volume, air: Bools, outside: Bools) -> tuple[Bools, Bools]:
 
 
 def _bubbles(volume: Volume, air: Bools) -> Bools:
-    """Gas in bowel and stomach, which thick slices may join with the lung."""
+    """Gas in bowel and stomach, which thick slices may join with the lung above."""
     plane = volume.in_plane()
-    gas = ndimage.binary_opening(air & (volume.hu < GAS_HU), structure=plane)
-    labels, sizes = components(gas)
+    smooth = ndimage.uniform_filter(volume.hu, size=(1, 3, 3))
+    labels, sizes = components(ndimage.binary_opening(air & (smooth < GAS_HU), structure=plane))
     found = np.zeros(air.shape, dtype=np.bool_)
     for label, window in enumerate(ndimage.find_objects(labels), start=1):
         if sizes[label] * volume.voxel_ml < BUBBLE_ML:
             continue
         wide = tuple(slice(max(0, w.start - 5), w.stop + 5) for w in window)
-        bubble = labels[wide] == label
-        swollen = ndimage.binary_dilation(bubble, structure=plane, iterations=2)
-        rim = ndimage.binary_dilation(swollen, structure=plane, iterations=2) & ~swollen
-        if float(np.mean(volume.hu[wide][rim] > AIR_HU)) >= BUBBLE_WALL_SHARE:
-            found[wide] |= swollen
+        bubble = ndimage.binary_dilation(labels[wide] == label, structure=plane, iterations=2)
+        if _is_walled(bubble, volume.hu[wide], plane):
+            found[wide] |= bubble
     return found & air
+
+
+def _is_walled(bubble: Bools, hu: Float32, plane: Bools) -> bool:
+    """Whether tissue surrounds a bubble in its slices, and no lung lies below it, as it does below a bulla."""
+    rim = ndimage.binary_dilation(bubble, structure=plane, iterations=2) & ~bubble
+    below = np.zeros_like(bubble)
+    below[:-1] = bubble[1:] & ~bubble[:-1]
+    lung_below = np.count_nonzero((hu[below] < AIR_HU) & (hu[below] > GAS_HU))
+    walled = np.count_nonzero(hu[rim] > AIR_HU)
+    return bool(walled >= BUBBLE_WALL_SHARE * rim.sum() and lung_below <= LUNG_BELOW_SHARE * below.sum())
 
 
 def _middle(volume: Volume, outside: Bools) -> float:

@@ -121,6 +121,16 @@ def test_a_body_with_bowel_gas_alone_gives_nothing(scripts: ModuleType) -> None:
     assert not labels_of(scripts, hu, computed.grid).any()
 
 
+def test_upper_lungs_of_nothing_but_emphysema_are_lung(scripts: ModuleType) -> None:
+    computed = coarse_phantom()
+    upper = np.arange(computed.hu.shape[0])[:, None, None] > 34
+    hu = np.where((computed.lungs > 0) & upper & (computed.hu < -800), -975, computed.hu).astype(np.int16)
+
+    labels = labels_of(scripts, hu, computed.grid)
+
+    assert np.mean(labels[computed.lungs > 0] > 0) > 0.98
+
+
 def test_noise_and_padding_change_little(scripts: ModuleType) -> None:
     computed = coarse_phantom()
     noisy = computed.hu + np.random.default_rng(5).normal(0, 60, computed.hu.shape)
