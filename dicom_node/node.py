@@ -32,6 +32,7 @@ from dicom_node.web.app import serve_web
 
 log = logging.getLogger(__name__)
 
+PASS_PAUSE_S = 0.2
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
@@ -92,10 +93,10 @@ class Node:
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
-            Stage("completion", Watch(self.database, settings).tick, 0.5),
-            Stage("planner", planner.tick, 0.25),
-            Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, 0.5),
-            Stage("courier", Courier(settings, self.parcels, Sender().send).tick, 0.5),
+            Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
+            Stage("planner", planner.tick, PASS_PAUSE_S),
+            Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, PASS_PAUSE_S),
+            Stage("courier", Courier(settings, self.parcels, Sender().send).tick, PASS_PAUSE_S),
         )
 
     def run(self, stop: threading.Event) -> None:

@@ -17,6 +17,7 @@ from dicom_node.domain.parcel import Parcel, ParcelState
 from dicom_node.domain.standing import JobBrief, ParcelBrief, Standing, standing
 from dicom_node.domain.study import InstanceState, Readiness
 
+SHOWN_UNITS = {"[hnsf'U]": "HU"}  # UCUM units that people write differently
 _LONGEST_LIST_OF_PROBLEMS = 50
 
 
@@ -159,13 +160,21 @@ def _measurement(content: Mapping[str, Any], found: Sequence[Mapping[str, Any]])
     labels = {other["number"]: other["label"] for other in found if other["kind"] == "segment"}
     return {
         "name": content["name"],
-        "meaning": content["concept"]["meaning"],
+        "meaning": _in_words(content),
         "of": [labels.get(number, str(number)) for number in content["segments"]],
         "value": content["value"],
         "unit": content["unit"]["value"],
+        "unit_shown": SHOWN_UNITS.get(content["unit"]["value"], content["unit"]["value"]),
         "method": content.get("method", ""),
         "state": content["state"],
     }
+
+
+def _in_words(content: Mapping[str, Any]) -> str:
+    """What was measured: the concept, and how it was derived where that tells it from others of the same concept."""
+    derivation = content.get("derivation")
+    concept = str(content["concept"]["meaning"])
+    return f"{concept}, {derivation['meaning']}" if derivation else concept
 
 
 def _evaluation(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def _show_findings(console: Console, job: dict[str, Any], synthetic: bool) -> No
         title=f"{job['model']} {job['model_version']}", caption=f"{caption}Research software, not a medical device."
     )
     groups = list(dict.fromkeys(" + ".join(m["of"]) for m in job["measurements"]))
-    for heading in ("", *groups):
+    for heading in ("", *(group.replace(" + ", " and ") for group in groups)):
         table.add_column(heading, justify="right" if heading else "left")
-    values = {(m["meaning"], " + ".join(m["of"])): f"{m['value']:.1f} {m['unit']}" for m in job["measurements"]}
+    values = {(m["meaning"], " + ".join(m["of"])): f"{m['value']:.1f} {m['unit_shown']}" for m in job["measurements"]}
     for meaning in dict.fromkeys(m["meaning"] for m in job["measurements"]):
         table.add_row(meaning, *(values.get((meaning, group), "") for group in groups))
     console.print(table)

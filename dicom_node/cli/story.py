@@ -53,7 +53,7 @@ def print_job(job: dict[str, Any]) -> None:
     if job["measurements"]:
         output.write()
         rows = [
-            (" and ".join(found["of"]), found["meaning"], number(found["value"]), found["unit"])
+            (" and ".join(found["of"]), found["meaning"], number(found["value"]), found["unit_shown"])
             for found in job["measurements"]
         ]
         output.table(("of", "measurement", "value", "unit"), rows)

@@ -67,30 +67,23 @@ class Planner:
 
     def _waits(self, rule: RuleSettings, study: StudyView, winner: SeriesView) -> str:
         """Why a chosen series may not be run yet; empty when it may."""
+        completion = self._settings.completion
         if rule.trigger == "study":
-            ready, reason = study.readiness == Readiness.READY, study.readiness_reason
-            what = "the study"
+            ready, reason, last = study.readiness == Readiness.READY, study.readiness_reason, study.last_received
+            what, quiet_s = "the study", completion.study_quiet_seconds
         else:
             ready, reason = winner.readiness == Readiness.READY, winner.readiness_reason
-            what = f"series {winner.series_instance_uid}"
+            last = winner.last_received or study.last_received
+            what, quiet_s = f"series {winner.series_instance_uid}", completion.quiet_seconds
         if not ready:
             return f"{what} is not whole yet" + (f" ({reason})" if reason else "")
-        last = study.last_received if rule.trigger == "study" else winner.last_received or study.last_received
-        quiet = self._quiet_seconds(rule)
-        left = quiet - (datetime.now(UTC) - last).total_seconds()
+        # Ready means quiet for the shortest time that any rule asks for; this one may ask for more.
+        quiet_s = quiet_s if rule.quiet_seconds is None else rule.quiet_seconds
+        left = quiet_s - (datetime.now(UTC) - last).total_seconds()
         if left > 0:
             self._look_again(study.id, left)
-            return f"the rule waits for {quiet:g} s without new images"
+            return f"the rule waits for {quiet_s:g} s without new images"
         return ""
-
-    def _quiet_seconds(self, rule: RuleSettings) -> float:
-        """The quiet period to wait for beyond readiness, which comes after the shortest that any rule asks for."""
-        if rule.quiet_seconds is not None:
-            return rule.quiet_seconds
-        completion = self._settings.completion
-        usual = completion.quiet_seconds if rule.trigger == "series" else completion.study_quiet_seconds
-        others = [other.quiet_seconds for other in self._settings.rules if other.trigger == rule.trigger]
-        return usual if any(quiet is not None and quiet < usual for quiet in others) else 0.0
 
     def _look_again(self, study_id: int, seconds: float) -> None:
         due = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, tz=UTC)

@@ -63,13 +63,13 @@ class Bench:
             connection.execute(insert(study).values(**row, **times, changed_at=db_now()))
         self.study = StudyView(1, 1, "1.2", Readiness.OPEN, "", (), datetime.now(UTC))
 
-    def show(self, *found: SeriesView, whole: bool = False, quiet_s: float = 0.0) -> int:
+    def show(self, *found: SeriesView, whole: bool = False, quiet_s: float = 1000.0) -> int:
         """Let the planner see the study with these series; how many jobs it planned."""
         for each in found:
             self._store(each)
         self.study = replace(
             self.study,
-            series=found,
+            series=tuple(replace(each, last_received=datetime.now(UTC) - timedelta(seconds=quiet_s)) for each in found),
             readiness=Readiness.READY if whole else Readiness.OPEN,
             last_received=datetime.now(UTC) - timedelta(seconds=quiet_s),
         )
@@ -144,9 +144,15 @@ def test_rule_may_wait_longer_than_the_node(tmp_path: Path) -> None:
     assert bench.show(view(), quiet_s=1.0) == 1
 
 
+def test_rule_without_a_period_of_its_own_waits_for_the_node_s(bench: Bench) -> None:
+    assert bench.show(view(), quiet_s=10) == 0
+    assert "30 s without new images" in bench.outcome()
+    assert bench.show(view(), quiet_s=31) == 1
+
+
 def test_rule_that_waits_looks_again_by_itself(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"quiet_seconds": 0.2})
-    bench.show(view())
+    bench.show(view(), quiet_s=0.0)
     deadline = datetime.now(UTC) + timedelta(seconds=10)
     while not bench.ledger.jobs() and datetime.now(UTC) < deadline:
         bench.planner.tick()
