@@ -53,10 +53,12 @@ class Memory:
 
     objects: list[tuple[InboundObject, bytes]] = field(default_factory=list)
     ended: list[tuple[InboundAssociation, int, bool]] = field(default_factory=list)
+    begun: int = 0
     discarded: int = 0
     before_commit: Callable[[], None] = lambda: None
 
     def begin(self, inbound: InboundObject) -> Sink:
+        self.begun += 1
         return Sink(self, inbound)
 
     def association_ended(self, association: InboundAssociation, objects: int, *, aborted: bool) -> None:

@@ -43,6 +43,7 @@ class Acceptor:
         """
         node = self._settings.node
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would format every message for a log nobody reads
+        logging.getLogger("pynetdicom").setLevel(logging.WARNING)
         try:
             self._server = _Server(_application_entity(node), self._settings, self._service)
         except OSError as error:

@@ -185,7 +185,10 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
     def _forward(self, context: int, header: int, data: bytes) -> None:
         primitive = P_DATA()
         primitive.presentation_data_value_list = [[context, bytes((header,)) + data]]
-        self.assoc.dimse.receive_primitive(primitive)
+        try:
+            self.assoc.dimse.receive_primitive(primitive)
+        except MALFORMED as error:
+            raise FramingError(f"a message that cannot be read: {error}") from error
         self.assoc.notify()
 
 
@@ -221,6 +224,9 @@ class StreamingAssociation(Association):  # type: ignore[misc]
                 self._end_if_due()
         finally:
             self.dul.join(timeout=_WAIT_S * 20)
+            how = "released" if self.is_released else "aborted"
+            who = self.inbound
+            LOGGER.info("association with %s (%s) %s: %d objects", who.calling_ae, who.peer, how, self.dul.objects)
             self.service.association_ended(self.inbound, self.dul.objects, aborted=not self.is_released)
 
     def _serve(self) -> None:

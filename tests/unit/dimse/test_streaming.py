@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import socket
 import threading
 import time
@@ -15,11 +16,12 @@ from peers import wait_until
 from pynetdicom import AE
 
 from dicom_node.dimse import command
-from dicom_node.dimse.associate import Association, Proposal
+from dicom_node.dimse.associate import Association, Proposal, echo
 from dicom_node.errors import PeerError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PROPOSAL = Proposal(CT, ("1.2.840.10008.1.2.1",))
+BARE_ECHO = command.pdu(1, 3, command.encode({0x0002: b"1.2.840.10008.1.1", 0x0100: b"\x30\0", 0x0110: b"\1\0"}))
 
 
 def file_of(data: bytes, folder: os.PathLike[str]) -> BinaryIO:
@@ -72,8 +74,8 @@ def test_an_object_cut_off_is_discarded_and_those_before_it_are_kept(node: Node,
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"\0" * 64, b"GET / HTTP/1.1\r\n\r\n", command.pdu(1, 2, b"data"), command.pdu(99, 3, b"\0" * 16)],
-    ids=["zeros", "http", "data without command", "unknown context"],
+    [b"\0" * 64, b"GET / HTTP/1.1\r\n\r\n", command.pdu(1, 2, b"data"), command.pdu(99, 3, b"\0" * 16), BARE_ECHO],
+    ids=["zeros", "http", "data without command", "unknown context", "echo that says not whether data follows"],
 )
 def test_a_peer_that_breaks_the_protocol_is_aborted_and_the_next_is_served(node: Node, garbage: bytes) -> None:
     association = Association(node.peer, "SCU", [PROPOSAL], timeout_s=10)
@@ -104,11 +106,15 @@ def _opens(node: Node) -> bool:
     return True
 
 
+def _idle(node: Node) -> bool:
+    return node.acceptor._server is not None and not node.acceptor._server.associations()
+
+
 def test_connections_that_close_at_once_hold_no_place(node: Node) -> None:
     for _ in range(5):
         socket.create_connection((node.peer.host, node.peer.port)).close()
     wait_until(lambda: _opens(node), "a free association", seconds=10)
-    wait_until(lambda: node.acceptor._server and not node.acceptor._server.associations(), "their end", seconds=10)
+    wait_until(lambda: _idle(node), "their end", seconds=10)
 
 
 def test_an_object_under_way_is_finished_before_the_acceptor_stops(node: Node) -> None:
@@ -165,3 +171,21 @@ def test_a_file_is_read_from_its_position(node: Node, tmp_path: os.PathLike[str]
         association.store(1, CT, "1.2.1", file)
         association.response()
     assert node.memory.objects[0][1] == b"data"
+
+
+def test_no_stream_that_is_spoilt_ends_the_node(node: Node) -> None:
+    request = command.request(command.C_STORE_RQ, CT, 1, sop_instance="1.2.3", has_data_set=True)
+    whole = command.pdu(1, 3, request) + command.pdu(1, 0, b"half ") + command.pdu(1, 2, b"object")
+    chance = random.Random(20)
+    for _ in range(60):
+        spoilt = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
+        wait_until(lambda: _idle(node), "the end of the last one")
+        association = Association(node.peer, "SCU", [PROPOSAL])
+        socket_of(association).sendall(spoilt[: chance.choice([len(spoilt), chance.randrange(1, len(spoilt))])])
+        socket_of(association).shutdown(socket.SHUT_WR)
+        association.abort()
+    wait_until(lambda: _idle(node), "the end of all")
+    assert echo(node.peer, "SCU") > 0
+    assert node.memory.begun == len(node.memory.objects) + node.memory.discarded > 0
