@@ -203,7 +203,7 @@ def full_ledger(data_dir: Path) -> tuple[Database, dict[str, int]]:
         job = writer.job(ids["undelivered"], writer.series(ids["undelivered"], 2), "done")
         refused = {"reason": "refused", "message": "ORTHANC at 10.0.0.5:4242: connection refused", "remedy": "start it"}
         writer.parcel(ids["undelivered"], writer.result(job), "due", tries=4, error=refused)
-        ids["held"] = writer.study(8, state="held", readiness={"reason": "two patients in one study: A, B"})
+        ids["held"] = writer.study(8, state="held", readiness={"reason": "two patients", "remedy": "correct one"})
         writer.instance(ids["held"], "conflict", "conflict", "other pixels under the same SOP Instance UID")
         writer.instance(None, "rejected", "rejected", "not DICOM")
     return database, ids

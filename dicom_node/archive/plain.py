@@ -108,6 +108,17 @@ def event(record: Event) -> dict[str, Any]:
     }
 
 
+def evidence(readiness: Mapping[str, Any]) -> dict[str, str]:
+    """By what a series or study counts as whole, or why it does not; empty texts where nothing is known."""
+    at = readiness.get("at")
+    return {
+        "by": str(readiness.get("by", "")),
+        "reason": str(readiness.get("reason", "")),
+        "remedy": str(readiness.get("remedy", "")),
+        "at": (time(datetime.fromisoformat(at)) or "") if at else "",
+    }
+
+
 def study_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
     """What people know a study by. The patient's name is left out: the ID is enough to find a study."""
     return {

@@ -14,6 +14,8 @@ from dicom_node.errors import LedgerError
 
 commands = typer.Typer(no_args_is_help=True, help="Jobs, runs of models: list, show, retry.")
 
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -37,7 +39,7 @@ def list_(
 
 
 @commands.command()
-def show(context: typer.Context, job: int, as_json: Json = False) -> None:
+def show(context: typer.Context, job: JobArgument, as_json: Json = False) -> None:
     """One job: why it was planned, its attempts, findings and result objects."""
     from dicom_node.archive.story import job_story
     from dicom_node.cli.story import print_job
@@ -50,7 +52,7 @@ def show(context: typer.Context, job: int, as_json: Json = False) -> None:
 
 
 @commands.command()
-def retry(context: typer.Context, job: int, as_json: Json = False) -> None:
+def retry(context: typer.Context, job: JobArgument, as_json: Json = False) -> None:
     """Queue a failed or quarantined job again."""
     from dicom_node.archive.ledger import Ledger
 

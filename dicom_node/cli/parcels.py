@@ -12,6 +12,8 @@ from dicom_node.domain.parcel import ParcelState
 
 commands = typer.Typer(no_args_is_help=True, help="Parcels, results on their way: list, retry.")
 
+ParcelArgument = Annotated[int, typer.Argument(metavar="PARCEL", help="Number of the parcel.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -35,7 +37,7 @@ def list_(
 
 
 @commands.command()
-def retry(context: typer.Context, parcel: int, as_json: Json = False) -> None:
+def retry(context: typer.Context, parcel: ParcelArgument, as_json: Json = False) -> None:
     """Send a parcel again, now. A running node does it within a second."""
     from dicom_node.archive.parcels import Parcels
 

@@ -18,6 +18,7 @@ def print_story(story: dict[str, Any]) -> None:
             ("accession", story["accession_number"]),
             ("description", f"{day(story['study_date'])} {story['description']}".strip()),
             ("stands", story["standing_words"]),
+            ("what to do", story["evidence"]["remedy"] if story["standing"] == "held" else ""),
         ]
     )
     _print_arrival(story)
@@ -80,7 +81,7 @@ def _print_arrival(story: dict[str, Any]) -> None:
             f"{series['calling_ae']} {series['peer']}",
             when(series["last_received"]),
             series["state"],
-            evidence(series["evidence"]),
+            _why(series["evidence"]),
         )
         for series in story["series"]
     ]
@@ -90,12 +91,11 @@ def _print_arrival(story: dict[str, Any]) -> None:
         output.write()
         unusable = [(found["sop_uid"], found["state"], found["reason"]) for found in story["problems"]]
         output.table(("object that cannot be used", "state", "why"), unusable)
-    output.write(f"study: {story['state']}" + (f", {why}" if (why := evidence(story["evidence"])) else ""))
+    output.write(f"study: {story['state']}" + (f", {why}" if (why := _why(story["evidence"])) else ""))
 
 
-def evidence(given: dict[str, Any]) -> str:
-    """By what a series or study counts as whole, or why it does not."""
-    return str(given.get("reason") or given.get("by") or "")
+def _why(evidence: dict[str, str]) -> str:
+    return evidence["reason"] or evidence["by"]
 
 
 def _print_parcels(parcels: list[dict[str, Any]]) -> None:

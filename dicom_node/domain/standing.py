@@ -124,7 +124,7 @@ def _undone(readiness: Readiness, reason: str, outcome: str) -> Standing:
     if outcome.startswith("no rule wants it"):
         return Standing(Stand.UNWANTED, outcome)
     if readiness == Readiness.OPEN:
-        return Standing(Stand.ARRIVING, _with("images are arriving", reason))
+        return Standing(Stand.ARRIVING, reason or "images are arriving")
     if outcome:
         return Standing(Stand.WAITING, outcome)
     return Standing(Stand.DECIDING, "whole; the rules have not looked at it yet")

@@ -89,7 +89,7 @@ def measurement_table(measurements: Sequence[Mapping[str, Any]]) -> dict[str, An
     columns: dict[tuple[str, str], None] = {}
     rows: dict[str, dict[tuple[str, str], float]] = {}
     for found in measurements:
-        column = (found["meaning"], found["unit"])
+        column = (found["meaning"], found["unit_shown"])
         columns[column] = None
         rows.setdefault(" and ".join(found["of"]), {})[column] = found["value"]
     return {

@@ -33,6 +33,7 @@ def test_a_delivered_study_tells_its_whole_way(told: dict[str, Any], tmp_path: P
         "of": ["Right lung"],
         "value": 2871.4,
         "unit": "mL",
+        "unit_shown": "mL",
         "method": "",
         "state": "proposed",
     }

@@ -57,7 +57,7 @@ def test_a_study_that_was_planned(jobs: list[JobBrief], parcels: list[ParcelBrie
 @pytest.mark.parametrize(
     ("readiness", "outcome", "expected"),
     [
-        (Readiness.OPEN, "", Standing(Stand.ARRIVING, "images are arriving: why")),
+        (Readiness.OPEN, "", Standing(Stand.ARRIVING, "why")),
         (Readiness.OPEN, "no rule wants it; r: x", Standing(Stand.UNWANTED, "no rule wants it; r: x")),
         (Readiness.READY, "", Standing(Stand.DECIDING, "whole; the rules have not looked at it yet")),
         (Readiness.READY, "r: waiting: gap", Standing(Stand.WAITING, "r: waiting: gap")),

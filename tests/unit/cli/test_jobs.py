@@ -1,0 +1,45 @@
+"""``dicom-node jobs``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands import RunCommand
+
+
+def test_list(run: RunCommand, full: Any) -> None:
+    lines = run("jobs", "list").output.splitlines()
+    assert [line.split()[1] for line in lines[1:]] == ["done", "queued", "running", "failed", "done"]
+    assert lines[4].endswith("ZeroDivisionError in the model")
+
+
+def test_list_of_some_states(run: RunCommand, full: Any) -> None:
+    data = run("jobs", "list", "--state", "failed", "--state", "running", "--json").json
+    assert {job["state"] for job in data["jobs"]} == {"failed", "running"}
+
+
+def test_show(run: RunCommand, full: Any) -> None:
+    told = run("jobs", "show", "1", "--json").json
+    assert (told["id"], told["state"], told["attempt"]) == (1, "done", 1)
+    assert [event["kind"] for event in told["events"]] == ["job planned", "job started", "job done"]
+    assert "Job 1: ct_lung_density 0.1.0, done" in run("jobs", "show", "1").output
+
+
+def test_a_job_that_is_not_there_is_bad_news(run: RunCommand, full: Any) -> None:
+    ran = run("jobs", "show", "99")
+    assert ran.status == 1
+    assert "there is no job 99" in ran.error
+
+
+def test_retry(run: RunCommand, full: Any) -> None:
+    assert run("jobs", "retry", "2").output == "job 2 is queued\n"
+    told = run("jobs", "show", "2", "--json").json
+    assert told["state"] == "queued"
+    assert told["events"][-1]["kind"] == "job retried"
+    assert told["events"][-1]["by"].startswith("cli:")
+
+
+def test_a_job_that_is_done_is_not_retried(run: RunCommand, full: Any) -> None:
+    ran = run("jobs", "retry", "1")
+    assert ran.status == 1
+    assert "job 1 is done" in ran.error

@@ -1,0 +1,30 @@
+"""``dicom-node parcels``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from commands import RunCommand
+
+
+def test_list(run: RunCommand, full: Any) -> None:
+    lines = run("parcels", "list").output.splitlines()
+    assert [line.split()[1:3] for line in lines[1:]] == [["sent", "pacs"], ["due", "pacs"]]
+    assert lines[2].endswith("connection refused")
+
+
+def test_list_of_some_states(run: RunCommand, full: Any) -> None:
+    (parcel,) = run("parcels", "list", "--state", "due", "--json").json["parcels"]
+    assert (parcel["id"], parcel["tries"], parcel["error"]["remedy"]) == (2, 4, "start it")
+    assert len(parcel["objects"]) == 2
+
+
+def test_retry(run: RunCommand, full: Any) -> None:
+    assert run("parcels", "retry", "1", "--json").json == {"parcel": 1, "state": "due"}
+    assert run("parcels", "list", "--json").json["parcels"][0]["state"] == "due"
+
+
+def test_a_parcel_that_is_not_there_is_bad_news(run: RunCommand, full: Any) -> None:
+    ran = run("parcels", "retry", "99")
+    assert ran.status == 1
+    assert "there is no parcel 99" in ran.error
