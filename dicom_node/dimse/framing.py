@@ -22,7 +22,7 @@ class FramingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A piece of a PDV; ``view`` is only valid until the next one is asked for."""
+    """A piece of a PDV; ``view`` is only valid until the framer is asked for room again."""
 
     context: int
     command: bool  # of a command set, else of a data set
@@ -47,7 +47,8 @@ class Framer:
     def __init__(self, size: int) -> None:
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
-        self._kept = 0  # bytes at the start of the buffer that wait for more
+        self._start = 0  # the bytes from here to _end wait for more
+        self._end = 0
         self._pdu_left = 0
         self._pdv_left = 0
         self._context = 0
@@ -56,8 +57,11 @@ class Framer:
         self._other_left = 0
 
     def room(self) -> memoryview:
-        """Where to put what the socket gives."""
-        return self._view[self._kept :]
+        """Where to put what the socket gives. Fragments handed out before are overwritten from now on."""
+        kept = self._end - self._start
+        self._view[:kept] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, kept
+        return self._view[kept:]
 
     def pieces(self, received: int) -> Iterator[Fragment | OtherPDU]:
         """What the ``received`` bytes in :meth:`room` complete.
@@ -65,7 +69,7 @@ class Framer:
         Raises:
             FramingError: these are no PDUs.
         """
-        end = self._kept + received
+        end = self._end = self._end + received
         position = 0
         while True:
             if self._other_left:
@@ -94,8 +98,7 @@ class Framer:
             else:
                 self._read_pdu_header(position)
                 position += _PDU.size
-        self._kept = end - position
-        self._view[: self._kept] = bytes(self._view[position:end])
+        self._start = position
 
     def _fragment(self, view: memoryview) -> Fragment:
         last = bool(self._header & 2) and not self._pdv_left

@@ -70,6 +70,23 @@ def test_only_the_last_piece_of_the_last_fragment_is_last() -> None:
     assert b"".join(piece.view for piece in pieces) == b"a" * 100 + b"b" * 100
 
 
+def test_fragments_stay_as_they_are_until_room_is_asked_for() -> None:
+    framer = Framer(64)
+    stream = pdu(1, 0, b"first") + pdu(1, 2, b"second")
+    room = framer.room()
+    room[:12] = stream[:12]
+    assert list(framer.pieces(12)) == []
+    room = framer.room()
+    room[:8] = stream[12:20]  # all of the first, and three bytes of the next header
+    (piece,) = framer.pieces(8)
+    assert isinstance(piece, Fragment)
+    assert bytes(piece.view) == b"first"
+    framer.room()[:15] = stream[20:]
+    (piece,) = framer.pieces(15)
+    assert isinstance(piece, Fragment)
+    assert bytes(piece.view) == b"second"
+
+
 def test_payload_is_not_copied() -> None:
     framer = Framer(64)
     room = framer.room()

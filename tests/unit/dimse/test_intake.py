@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dicom_node.dimse import command
@@ -95,6 +95,9 @@ def store(data: bytes, *, sop_class: str = CT, uid: str = "1.2.3", context: int 
     return stream + b"".join(pdu(context, 2 if at == len(parts) - 1 else 0, part) for at, part in enumerate(parts))
 
 
+# one-byte views at the start of the buffer, and the half header of the next PDU behind them
+@example(data=[b"\0\0"], fragment=1, cut=2, buffer=16)
+@settings(max_examples=300)
 @given(
     data=st.lists(st.binary(min_size=1, max_size=3000), min_size=1, max_size=4),
     fragment=st.integers(1, 1500),
