@@ -13,7 +13,7 @@ from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from dicom_node.archive.part10 import Element, Part10, entry_of, name_of, read_part10, text_of
+from dicom_node.archive.part10 import Element, Part10, begin_part10, entry_of, name_of, read_part10, text_of
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
 from dicom_node.errors import HeaderError
@@ -65,6 +65,14 @@ def read_header(path: Path) -> Header:
         association=receipt["association"],
         received_at=receipt["received"],
     )
+
+
+def identify(path: Path) -> tuple[str, str]:
+    """Study and SOP Instance UID of an object that cannot be used, each empty where it could not be read."""
+    elements = begin_part10(path)
+    found = (text_of(elements[tag].value) if tag in elements else "" for tag in (_STUDY_UID, _SOP_UID))
+    study_uid, sop_uid = (uid if _UID.fullmatch(uid) else "" for uid in found)
+    return study_uid, sop_uid
 
 
 def _uid(stored: Part10, tag: int, path: Path) -> str:

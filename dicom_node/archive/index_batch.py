@@ -41,6 +41,8 @@ class Rejection:
     reason: str  # kebab-case
     message: str
     remedy: str
+    study_uid: str = ""  # as far as it could be read
+    sop_uid: str = ""
 
 
 @dataclass(slots=True)
@@ -122,9 +124,11 @@ class Batch:
         self._gather_patients(draft.study, draft)
 
     def _reject(self, item: Rejection) -> None:
+        owner = self._drafts.known_study(item.study_uid) if item.study_uid else None
         self._row(
             item.path,
             _name(item),
+            study_id=owner.id if owner else None,
             state=InstanceState.REJECTED,
             reason=f"{item.reason}: {item.message}",
             origin=Origin.ROUTED,
@@ -132,7 +136,7 @@ class Batch:
             received_at=item.received_at,
         )
         detail = {"path": item.path, "reason": item.reason, "message": item.message, "remedy": item.remedy}
-        self._drafts.record("instance rejected", detail, None)
+        self._drafts.record("instance rejected", detail, owner)
 
     def _take_own(self, item: Arrival) -> None:
         """A result of ours that came back, coerced by the PACS or not: kept, and nothing else happens."""
@@ -322,8 +326,8 @@ def patient_of(header: Header) -> Patient:
 
 
 def _name(item: Rejection) -> str:
-    """Stands for the SOP Instance UID of an object of which none could be read."""
-    return item.path[-255:]
+    """The SOP Instance UID of an object that cannot be used, or what stands for one."""
+    return item.sop_uid or item.path[-255:]
 
 
 def _note(owner: StudyDraft | None, kind: str) -> None:

@@ -7,6 +7,7 @@ element that claims 3 GB costs no memory. PS3.10 7.1 (file meta information), PS
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 import zlib
@@ -93,6 +94,21 @@ def read_part10(path: Path) -> Part10:
         image_digest=walk.image.hexdigest() if walk.pixels else "",
         size=size,
     )
+
+
+def begin_part10(path: Path) -> dict[int, Element]:
+    """The elements of a file up to where it breaks off.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file, contextlib.suppress(NotDicomError, HeaderError):
+        syntax = text_of(_read_meta(file, path).get(0x0010, b""))
+        walk = _Walk(_Content(file, path.stat().st_size - file.tell(), syntax == _DEFLATED, path), syntax)
+        with contextlib.suppress(NotDicomError, HeaderError):
+            walk.run()
+        return walk.elements
+    return {}
 
 
 def text_of(value: bytes) -> str:

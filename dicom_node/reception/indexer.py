@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dicom_node.archive.files import ObjectStore, Segment
-from dicom_node.archive.header import read_header
+from dicom_node.archive.header import identify, read_header
 from dicom_node.archive.index import Arrival, Index, Rejection
 from dicom_node.errors import DicomNodeError, LedgerError
 
@@ -106,7 +106,7 @@ class Indexer:
             self._unreadable[path] = time.monotonic() + UNREADABLE_SECONDS
             return None
         except DicomNodeError as error:
-            return self._rejection(path, error.reason, error.message, error.remedy)
+            return self._rejection(path, error.reason, error.message, error.remedy, *identify(path))
         except Exception as error:  # one object of a kind nobody foresaw must not stop the others
             LOGGER.exception("%s: unforeseen", path)
             return self._rejection(path, "unforeseen", f"{type(error).__name__}: {error}", "report this as an error")
@@ -130,8 +130,11 @@ class Indexer:
                 path = self._store.absolute(item.path)
                 self._index.add([self._rejection(path, "unforeseen", message, "report this as an error")])
 
-    def _rejection(self, path: Path, reason: str, message: str, remedy: str) -> Rejection:
+    def _rejection(
+        self, path: Path, reason: str, message: str, remedy: str, study_uid: str = "", sop_uid: str = ""
+    ) -> Rejection:
         told = path.stat()
         received = datetime.fromtimestamp(told.st_mtime, tz=UTC)
         LOGGER.warning("rejected: %s", message)
-        return Rejection(self._store.relative(path), told.st_size, received, reason, message, remedy)
+        relative = self._store.relative(path)
+        return Rejection(relative, told.st_size, received, reason, message, remedy, study_uid, sop_uid)
