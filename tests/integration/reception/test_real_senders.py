@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydicom
@@ -160,6 +163,25 @@ def test_a_sender_in_the_usual_way_of_pynetdicom(acceptor: AcceptorProcess, tmp_
     assert len(acceptor.objects()) == 300
     first, second = acceptor.store.unsealed()
     assert (len(first.objects()), len(second.objects())) == (256, 44)
+
+
+def test_many_sizes_over_several_associations(acceptor: AcceptorProcess, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    objects = []
+    for number in range(240):
+        data = pydicom.dcmread(phantom(tmp_path, MR, number))
+        data.add_new(
+            0x00420011, "OB", chance.randbytes(2 * chance.choice([1, 50, 5000, 65_000, chance.randrange(200_000)]))
+        )
+        data.save_as(tmp_path / f"{number}.dcm")
+        objects.append(outgoing(tmp_path / f"{number}.dcm"))
+    whole = [each for each in objects if each is not None]
+    with ThreadPoolExecutor(4) as pool:
+        sent = pool.map(lambda part: Sender().send(acceptor.peer, "STORESCU", part), [whole[n::4] for n in range(4)])
+        assert all(outcome.ok for outcomes in sent for outcome in outcomes)
+    assert storescu(acceptor.port, *(each.path for each in whole), called="DICOMNODE").returncode == 0
+    received = Counter(map(data_set, acceptor.objects()))
+    assert received == Counter({data_set(each.path): 2 for each in whole})
 
 
 def test_unknown_peers_and_wrong_titles_are_rejected(acceptor: AcceptorProcess, tmp_path: Path) -> None:
