@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +58,39 @@ class Places:
     def broker(self) -> Path:
         """The socket of the embedded broker."""
         return socket_folder(self.data_dir) / "broker.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one node that works on this data directory."""
+        return self.run / "node.lock"
+
+
+@contextmanager
+def only_node(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory: two nodes on one would index every object twice.
+
+    The system lets go of the lock when this process ends, however it ends.
+
+    Raises:
+        ConfigurationError: another node holds it; says which process.
+    """
+    lock = Places(data_dir).lock
+    lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise ConfigurationError(
+                f"process {file.read().strip() or 'unknown'} is already a node on {data_dir}",
+                key="node.data_dir",
+                reason="data-dir-in-use",
+                remedy="stop it, or give this node a data directory of its own",
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def broker_url(settings: Settings) -> str:

@@ -57,16 +57,18 @@ def run_acceptor(context: typer.Context) -> None:
 
 def run_node(context: typer.Context) -> None:
     """The process of the stages and the pages."""
+    from dicom_node.archive.places import only_node
     from dicom_node.cli.live import follow
     from dicom_node.node import Node
 
     configuration = _configuration(context)
     _log("node", configuration.settings)
-    node = Node(configuration)
     stop = _stop_on_signals()
-    watcher = threading.Thread(target=follow, args=(node.database, stop), name="live", daemon=True)
-    watcher.start()
-    node.run(stop)
+    with only_node(configuration.settings.node.data_dir):
+        node = Node(configuration)
+        watcher = threading.Thread(target=follow, args=(node.database, stop), name="live", daemon=True)
+        watcher.start()
+        node.run(stop)
 
 
 def _configuration(context: typer.Context) -> Configuration:
