@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from dicom_node.archive.places import Places, socket_folder
+from dicom_node.archive.places import Places, only_node, socket_folder
 from dicom_node.errors import ConfigurationError
 
 
@@ -46,3 +48,28 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
     with pytest.raises(ConfigurationError, match="belongs to user"):
         socket_folder(tmp_path)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from dicom_node.archive.places import only_node
+with only_node(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_second_node_is_refused_and_told_which_process_holds_it(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[3])
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            with pytest.raises(ConfigurationError, match=f"process {holder.pid} is already"), only_node(tmp_path):
+                pytest.fail("two nodes hold one data directory")
+        finally:
+            holder.kill()
+    with only_node(tmp_path):
+        assert (tmp_path / "run" / "node.lock").read_text() == f"{os.getpid()}\n"
