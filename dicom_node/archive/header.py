@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     attributes = _attributes(stored)
     receipt = _receipt(stored.meta, path)
     frames = attributes.get("NumberOfFrames")
-    count = int(frames) if isinstance(frames, float) and frames >= 1 else int(stored.pixels)
+    count = int(frames) if isinstance(frames, float) and 1 <= frames < 1 << 31 else int(stored.pixels)
     return Header(
         sop_instance_uid=_uid(stored, _SOP_UID, path),
         sop_class_uid=str(attributes.get("SOPClassUID", "")) or text_of(stored.meta.get(0x0002, b"")),
@@ -149,7 +149,7 @@ def _convert(vr: str, stored: bytes, encodings: list[str], order: str) -> Any:
         texts = text_of(stored).split("\\")
         return None if texts == [""] else _one_or_list(_finite([float(text) for text in texts]))
     if vr in _ASCII:
-        return _one_or_list([part.strip(" \0") for part in text_of(stored).split("\\")])
+        return _one_or_list([part.strip() for part in text_of(stored).replace("\0", "").split("\\")])
     if vr == "UR":
         return text_of(stored) or None
     if vr in _PARAGRAPHS:

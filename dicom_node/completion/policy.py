@@ -54,14 +54,13 @@ def judge_series(
 ) -> Verdict:
     """Whether a series is whole. ``quiet_seconds`` is a rule's own, in place of the setting."""
     quiet = settings.quiet_seconds if quiet_seconds is None else quiet_seconds
-    silent = (now - facts.last_received).total_seconds()
-    if silent < quiet:
-        again = facts.last_received + timedelta(seconds=quiet)
+    again = facts.last_received + timedelta(seconds=quiet)
+    if now < again:
         return Verdict(False, f"waiting until no image has come for {quiet:g} s", check_again_at=again)
     told = f"no new image for {quiet:g} s"
     if facts.association_ended is not None and facts.association_ended >= facts.last_received:
         told += ", the association has ended"
-    return _judge_geometry(facts, silent, settings, told)
+    return _judge_geometry(facts, now, settings, told)
 
 
 def judge_study(
@@ -71,13 +70,13 @@ def judge_study(
     quiet = settings.study_quiet_seconds if quiet_seconds is None else quiet_seconds
     if facts.open_series:
         return Verdict(False, f"{facts.open_series} series of it are not whole")
-    if (now - facts.last_received).total_seconds() < quiet:
-        again = facts.last_received + timedelta(seconds=quiet)
+    again = facts.last_received + timedelta(seconds=quiet)
+    if now < again:
         return Verdict(False, f"waiting until no image has come for {quiet:g} s", check_again_at=again)
     return Verdict(True, f"no new image for {quiet:g} s, all series whole")
 
 
-def _judge_geometry(facts: SeriesFacts, silent: float, settings: CompletionSettings, told: str) -> Verdict:
+def _judge_geometry(facts: SeriesFacts, now: datetime, settings: CompletionSettings, told: str) -> Verdict:
     planes = [plane for plane in facts.planes if plane is not None]
     if facts.modality not in _STACKED or facts.localizer or len(planes) < 2:
         return Verdict(True, told)
@@ -88,8 +87,8 @@ def _judge_geometry(facts: SeriesFacts, silent: float, settings: CompletionSetti
     except GeometryError as error:
         if error.reason not in _MAY_STILL_COME:
             return Verdict(True, f"{told}; {error.message}")
-        if silent >= settings.gap_wait_seconds:
-            return Verdict(True, f"no new image for {settings.gap_wait_seconds:g} s, though {error.message}")
         again = facts.last_received + timedelta(seconds=settings.gap_wait_seconds)
+        if now >= again:
+            return Verdict(True, f"no new image for {settings.gap_wait_seconds:g} s, though {error.message}")
         return Verdict(False, f"waiting for missing images: {error.message}", check_again_at=again)
     return Verdict(True, f"{told}, {len(planes)} slices without a gap")

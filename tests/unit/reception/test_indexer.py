@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+
+from dicom_node.archive.files import OBJECTS_PER_SEGMENT, ObjectStore
+from dicom_node.archive.index import Arrival, Index
+from dicom_node.archive.schema import instance, series, study
+from dicom_node.errors import LedgerError
+from dicom_node.reception.indexer import Indexer
+
+
+class Hints:
+    """Stands in for the socket of hints."""
+
+    def __init__(self) -> None:
+        self.waiting: list[dict[str, Any]] = []
+        self.asked: list[float] = []
+
+    def wait(self, timeout_s: float) -> list[dict[str, Any]]:
+        self.asked.append(timeout_s)
+        told, self.waiting = self.waiting, []
+        return told
+
+
+@pytest.fixture
+def hints() -> Hints:
+    return Hints()
+
+
+@pytest.fixture
+def indexer(archive: Any, hints: Hints) -> Indexer:
+    return Indexer(archive.index, archive.store, hints)
+
+
+def test_what_was_stored_is_indexed_once(archive: Any, indexer: Indexer) -> None:
+    for number in (1, 2, 3):
+        archive.put(archive.image(number))
+
+    assert indexer.tick() == 3
+    assert indexer.tick() == 0
+    archive.put(archive.image(4))
+    assert indexer.tick() == 1
+
+    assert archive.rows(series)[0].instances == 4
+    assert len(archive.rows(instance)) == 4
+
+
+def test_it_waits_for_hints_only_when_nothing_is_left_to_do(archive: Any, indexer: Indexer, hints: Hints) -> None:
+    archive.put(archive.image(1))
+    for _ in range(3):
+        indexer.tick()
+    assert hints.asked[:2] == [0.0, 0.0]
+    assert hints.asked[2] > 0
+
+
+def test_a_new_start_goes_on_where_the_last_stopped(archive: Any, indexer: Indexer, hints: Hints) -> None:
+    archive.put(archive.image(1))
+    indexer.tick()
+    archive.put(archive.image(2))
+
+    again = Indexer(Index(archive.database, archive.data_dir), ObjectStore(archive.data_dir), hints)
+
+    assert again.tick() == 1
+    assert archive.rows(series)[0].instances == 2
+
+
+def test_dying_between_file_and_row_loses_nothing(
+    archive: Any, indexer: Indexer, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 6):
+        archive.put(archive.image(number))
+
+    def dies(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dicom_node.archive.index_batch.Batch.write", dies)
+    with pytest.raises(KeyboardInterrupt):
+        indexer.tick()
+    monkeypatch.undo()
+    assert archive.rows(instance) == []
+
+    assert Indexer(archive.index, archive.store, hints).tick() == 5
+
+
+def test_trouble_with_the_database_loses_nothing(
+    archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put(archive.image(1))
+
+    def full(self: object, objects: object) -> None:
+        raise LedgerError("database or disk is full", reason="database")
+
+    monkeypatch.setattr(Index, "add", full)
+    for _ in range(2):
+        with pytest.raises(LedgerError):
+            indexer.tick()
+    monkeypatch.undo()
+
+    assert indexer.tick() == 1
+    assert len(archive.rows(instance)) == 1
+
+
+def test_an_object_that_cannot_be_used_is_rejected_and_the_others_go_on(archive: Any, indexer: Indexer) -> None:
+    archive.put(archive.image(1))
+    archive.put(b"this is no DICOM file")
+    archive.put(archive.part10(archive.image(2))[:-10])
+    archive.put(archive.image(3, StudyInstanceUID=None))
+    archive.put(archive.image(4))
+
+    assert indexer.tick() == 5
+
+    assert [row.state for row in archive.rows(instance)] == ["current", "rejected", "rejected", "rejected", "current"]
+    told = archive.events("instance rejected")
+    assert [detail["reason"] for detail in told] == ["not-dicom", "truncated", "no-uid"]
+    assert all(detail["remedy"] for detail in told)
+    assert archive.rows(instance)[2].study_id == archive.rows(study)[0].id
+    assert archive.rows(instance)[2].sop_uid == "1.2.3.1.1.2"
+
+
+def test_an_object_nobody_foresaw_is_rejected(archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.put(archive.image(1))
+
+    def surprised(path: Path) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr("dicom_node.reception.indexer.read_header", surprised)
+    indexer.tick()
+    assert archive.rows(instance)[0].reason == "unforeseen: ZeroDivisionError: surprise"
+
+
+def test_an_object_the_index_cannot_take_does_not_keep_out_its_neighbours(
+    archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        archive.put(archive.image(number))
+    add = Index.add
+
+    def chokes(self: Index, objects: Any) -> None:
+        if any(isinstance(item, Arrival) and item.header.sop_instance_uid.endswith(".2") for item in objects):
+            raise ValueError("surprise")
+        add(self, objects)
+
+    monkeypatch.setattr(Index, "add", chokes)
+    indexer.tick()
+    assert sorted(row.state for row in archive.rows(instance)) == ["current", "current", "rejected"]
+
+
+def test_a_failing_read_is_tried_again_later(archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive.put(archive.image(1))
+
+    def fails(path: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dicom_node.reception.indexer.read_header", fails)
+        assert indexer.tick() == 0
+    assert indexer.tick() == 0  # not yet
+    monkeypatch.setattr("dicom_node.reception.indexer.time.monotonic", lambda: 1e12)
+    assert indexer.tick() == 1
+
+
+def test_a_full_segment_is_sealed_once_a_later_one_exists(archive: Any, indexer: Indexer) -> None:
+    content = archive.part10(archive.image(1))
+    for _ in range(OBJECTS_PER_SEGMENT):
+        archive.put(content)
+    while indexer.tick():
+        pass
+    assert [segment.number for segment in archive.store.unsealed()] == [1]
+
+    archive.put(content)
+    while indexer.tick():
+        pass
+
+    assert [segment.number for segment in archive.store.unsealed()] == [2]
+    assert len(archive.rows(instance)) == OBJECTS_PER_SEGMENT + 1
+
+
+def test_the_end_of_an_association_reaches_its_series(archive: Any, indexer: Indexer, hints: Hints) -> None:
+    archive.put(archive.image(1), association="assoc-3")
+    hints.waiting = [{"kind": "stored"}, {"kind": "association-ended", "association": "assoc-3"}]
+    before = datetime.now(UTC)
+
+    indexer.tick()
+
+    ended = archive.rows(series)[0].association_ended
+    assert ended is not None
+    assert (ended - before).total_seconds() > -0.01
+
+
+def test_revisions_are_settled_once_nothing_new_comes(archive: Any, indexer: Indexer) -> None:
+    def corrected(number: int) -> Dataset:
+        return archive.image(number, AccessionNumber="A2")
+
+    for content in (archive.image(1), archive.image(2), corrected(1), corrected(2)):
+        archive.put(content)
+    for _ in range(3):
+        indexer.tick()
+    assert archive.rows(series)[0].attributes["AccessionNumber"] == "A2"
