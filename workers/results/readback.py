@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain.finding import Code, Findings, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
-from workers.results import codes
+from workers.results import codes, source
 from workers.results.records import ResultObject
 
 # Positions are written with 16 characters at most; a frame lies on its slice when it is off by less than this share
@@ -33,8 +33,10 @@ _Concept = tuple[str, str]
 _Measured = dict[tuple[object, ...], list[float]]
 
 
-def check(objects: Sequence[ResultObject], findings: Findings) -> None:
+def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence[Dataset] = ()) -> None:
     """Read the encoded objects again and compare them with the findings.
+
+    With the headers of the source images, patient, study and order are compared with theirs, too.
 
     Raises:
         ResultError: names the object and what differs.
@@ -43,7 +45,7 @@ def check(objects: Sequence[ResultObject], findings: Findings) -> None:
     if len(by_kind) != len(objects) or set(by_kind) != {"seg", "sr"}:
         raise ResultError(f"one SEG and one SR are a result, not {[item.kind for item in objects]}")
     read = {kind: _read(item) for kind, item in by_kind.items()}
-    _check_patient(read["seg"], read["sr"])
+    _check_patient(read["seg"], read["sr"], sources)
     _check_segmentation(read["seg"], findings)
     _check_report(read["sr"], read["seg"], findings)
 
@@ -85,10 +87,13 @@ def _read(item: ResultObject) -> Dataset:
     return dataset
 
 
-def _check_patient(segmentation: Dataset, report: Dataset) -> None:
-    for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID"):
-        if segmentation.get(keyword) != report.get(keyword):
-            raise _wrong("SR", f"its {keyword} is not that of the SEG")
+def _check_patient(segmentation: Dataset, report: Dataset, sources: Sequence[Dataset]) -> None:
+    expected = source.read(sources[:1]).patient_and_study if sources else segmentation
+    for which, dataset in (("SEG", segmentation), ("SR", report)):
+        for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID"):
+            # Spaces at the end only pad a value to even length.
+            if str(dataset.get(keyword) or "").rstrip() != str(expected.get(keyword) or "").rstrip():
+                raise _wrong(which, f"its {keyword} is not that of the {'images' if sources else 'SEG'}")
     if segmentation.SeriesInstanceUID == report.SeriesInstanceUID:
         raise _wrong("SR", "it stands in the series of the SEG")
 

@@ -107,7 +107,7 @@ def test_names_keep_their_letters_and_their_character_set(character_set: tuple[s
     images = [received(image) for image in series(SpecificCharacterSet=terms, PatientName=name)]
     findings = findings_on(images)
     objects = encode(findings, contract(), images, CONTEXT)
-    check(objects, findings)
+    check(objects, findings, images)
     for item in objects:
         dataset = opened(item)
         assert str(dataset.PatientName) == name

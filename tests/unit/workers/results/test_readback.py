@@ -186,6 +186,12 @@ def test_other_findings_are_found_out(objects: tuple[ResultObject, ...], finding
             check(objects, other)
 
 
+def test_a_result_of_another_patient_is_found_out(objects: tuple[ResultObject, ...], findings: Findings) -> None:
+    check(objects, findings, series())
+    with pytest.raises(ResultError, match="PatientName is not that of the images"):
+        check(objects, findings, series(PatientName="Somebody^Else"))
+
+
 def test_half_a_result_is_none(objects: tuple[ResultObject, ...], findings: Findings) -> None:
     with pytest.raises(ResultError, match="one SEG and one SR"):
         check(objects[:1], findings)

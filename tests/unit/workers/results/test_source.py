@@ -47,16 +47,13 @@ def test_values_that_break_their_rules_are_copied() -> None:
     image = series(1)[0]
     for keyword in ("AccessionNumber", "PatientSex", "PatientBirthDate"):
         delattr(image, keyword)
-    source = read(
-        [
-            received(
-                image,
-                (0x00080050, "SH", b"AN-ACCESSION-NUMBER-OF-TWENTY-NINE"),
-                (0x00100040, "CS", b"unknown"),
-                (0x00100030, "DA", b"1950"),
-            )
-        ]
+    odd = (
+        (0x00080050, "SH", b"AN-ACCESSION-NUMBER-OF-TWENTY-NINE"),
+        (0x00100040, "CS", b"unknown"),
+        (0x00100030, "DA", b"1950"),
     )
+    with pytest.warns(UserWarning, match="maximum length"):
+        source = read([received(image, *odd)])
     assert source.patient_and_study.AccessionNumber == "AN-ACCESSION-NUMBER-OF-TWENTY-NINE"
     assert source.patient_and_study.PatientSex == "unknown"
     assert source.patient_and_study.PatientBirthDate == "1950"
