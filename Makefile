@@ -1,6 +1,7 @@
 # make demo [STUDY=folder]   a study through the whole node, everything embedded
 # make test                  every suite; PYTEST="-k name" narrows it
 # make check                 ruff, mypy, import-linter
+# make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make clean                 remove the environment and what was built
 
 VENV = .venv
@@ -8,10 +9,11 @@ BIN = $(VENV)/bin
 PYTHON = python3
 STUDY =
 PYTEST =
+BENCHMARKS = startup idle_memory main_job receive
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check peers clean
+.PHONY: demo test check bench peers clean
 
 demo: $(VENV)/.run
 	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
@@ -25,6 +27,12 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	@for scripts in models/*/scripts; do $(BIN)/mypy $$scripts || exit 1; done
 	$(BIN)/lint-imports
+
+# Each one runs, also when another misses its goal.
+bench: $(VENV)/.dev peers
+	@status=0; for name in $(BENCHMARKS); do \
+	    PYTHONPATH=tests $(BIN)/python -m benchmarks.$$name || status=1; \
+	done; exit $$status
 
 # The programs the tests talk to. Where they may not be installed the command is printed, and tests skip with it.
 peers:
