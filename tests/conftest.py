@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peers import Orthanc, RedisServer, program, unavailable
+from peers import Orthanc, PostgreSQL, RedisServer, postgresql_programs, program, unavailable
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.migrate import migrate
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +46,27 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running PostgreSQL server."""
+    postgresql_programs()
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    server = PostgreSQL(folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty ledger: on SQLite, and again on PostgreSQL."""
+    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
+    made = Database(url, tmp_path)
+    migrate(made)
+    yield made
+    made.close()

@@ -3,12 +3,13 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin"
-packages="dcmtk orthanc redis-server default-jre-headless libpixelmed-java libsaxonb-java"
+packages="dcmtk orthanc redis-server postgresql default-jre-headless libpixelmed-java libsaxonb-java"
 
 missing=""
 for program in dsrdump Orthanc redis-server java; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 for jar in pixelmed saxonb; do
     test -e "/usr/share/java/$jar.jar" || missing="$missing $jar.jar"
 done
@@ -19,7 +20,7 @@ if test "$(id -u)" != 0 && test "${CI:-}" = true; then
     as_root="sudo -n"
 fi
 if ! command -v apt-get >/dev/null; then
-    echo "tests that need$missing are skipped; macOS: brew install dcmtk redis"
+    echo "tests that need$missing are skipped; macOS: brew install dcmtk redis postgresql"
 elif test "$(id -u)" != 0 && test -z "$as_root"; then
     echo "tests that need$missing are skipped; install them with: sudo apt-get install $packages"
 else

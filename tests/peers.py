@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ PACKAGES = {
     **dict.fromkeys(DCMTK, "dcmtk"),
     "Orthanc": "orthanc",
     "redis-server": "redis-server",
+    "postgres": "postgresql",
     "java": "default-jre-headless libpixelmed-java libsaxonb-java",
 }
 
@@ -295,6 +297,54 @@ class RedisServer:
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
             return False
+
+
+@dataclass(slots=True)
+class PostgreSQL:
+    """A real PostgreSQL server of our own, on a unix socket in its folder; nothing of it outlives the tests."""
+
+    folder: Path  # short: its socket's path has a limit
+    process: subprocess.Popen[bytes] | None = None
+    made: int = 0
+
+    def start(self) -> None:
+        """Make a cluster, start it, wait until it answers."""
+        programs = postgresql_programs()
+        data = self.folder / "data"
+        account: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:  # it refuses to run as root
+            shutil.chown(self.folder, "postgres", "postgres")
+            account |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+        make = [programs / "initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--no-sync"]
+        subprocess.run([*map(str, make)], check=True, capture_output=True, **account)
+        serve = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses=", "-F"]
+        self.process = subprocess.Popen(
+            [*map(str, serve)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
+        )
+        wait_until(lambda: (self.folder / ".s.PGSQL.5432").exists() and self._sql("SELECT 1"), "PostgreSQL to start")
+
+    def database(self) -> str:
+        """The SQLAlchemy URL of a new, empty database."""
+        self.made += 1
+        assert self._sql(f"CREATE DATABASE t{self.made}")
+        return f"postgresql+psycopg://tests@/t{self.made}?host={self.folder}"
+
+    def stop(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(30)
+            self.process = None
+
+    def _sql(self, statement: str) -> bool:
+        command = [str(postgresql_programs() / "psql"), "-h", str(self.folder), "-U", "tests", "-d", "postgres"]
+        return subprocess.run([*command, "-qc", statement], capture_output=True, check=False).returncode == 0
+
+
+def postgresql_programs() -> Path:
+    """The folder of the newest installed PostgreSQL; Debian keeps it off PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else Path(program("postgres")).parent
 
 
 def validate_sr(file: Path) -> str:

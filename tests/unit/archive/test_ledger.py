@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, update
@@ -12,7 +11,6 @@ from sqlalchemy import insert, select, update
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.migrate import migrate
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.results import Outcome
 from dicom_node.archive.schema import job, result_set, study
@@ -24,9 +22,7 @@ LEASE_S = 60.0
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    database = Database("sqlite", tmp_path)
-    migrate(database)
+def ledger(database: Database) -> Ledger:
     with database.write() as connection:
         connection.execute(
             insert(study).values(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -15,19 +13,12 @@ from dicom_node.archive.schema import installation, metadata
 from dicom_node.errors import LedgerError
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database("sqlite", tmp_path)
-
-
 def test_migrations_make_the_tables_of_the_schema(database: Database) -> None:
-    migrate(database)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_migrating_again_changes_nothing(database: Database) -> None:
-    migrate(database)
     with database.read() as connection:
         before = connection.execute(select(installation.c.uuid)).scalar_one()
     migrate(database)
@@ -36,7 +27,6 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
 
 
 def test_ledger_of_a_newer_version_is_refused(database: Database) -> None:
-    migrate(database)
     with database.write() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from-the-future'"))
     with pytest.raises(LedgerError, match="does not know"):
