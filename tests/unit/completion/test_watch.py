@@ -120,12 +120,12 @@ def test_what_came_while_it_was_judged_is_not_overlooked(
     archive.add(archive.image(1), archive.image(2))
     clock.seconds = 30
 
-    def arrives(*args: object) -> list[None]:
+    def arrives(*args: object) -> tuple[None, ...]:
         monkeypatch.undo()
         archive.add(archive.image(3), received=clock())
-        return [None, None]
+        return None, None
 
-    monkeypatch.setattr("dicom_node.completion.watch._planes", arrives)
+    monkeypatch.setattr("dicom_node.archive.readiness.planes", arrives)
     assert watch.tick() == 0
     assert readiness(archive) == ("open", ["open"])
 
