@@ -50,7 +50,7 @@ class Writer:
         return self._add(schema.study, values)
 
     def series(self, study: int, number: int, **given: Any) -> int:
-        """A CT series of 30 images."""
+        """A CT series of 30 images, which are written too."""
         values = {
             "site_id": 1,
             "study_id": study,
@@ -69,16 +69,20 @@ class Writer:
             "last_received": at(2),
             **given,
         }
-        return self._add(schema.series, values)
+        row_id = self._add(schema.series, values)
+        for image in range(values["instances"]):
+            self.instance(study, f"{row_id}.{image}", "current", series_id=row_id)
+        return row_id
 
-    def instance(self, study: int | None, name: str, state: str, reason: str = "") -> int:
+    def instance(self, study: int | None, name: str, state: str, reason: str = "", **given: Any) -> int:
         """A stored object."""
         values: dict[str, Any] = dict.fromkeys(
             ("digest", "pixel_digest", "transfer_syntax", "peer", "calling_ae", "called_ae", "association"), "x"
         )
         values |= {"site_id": 1, "study_id": study, "sop_uid": f"1.2.826.1.{name}", "sop_class": "1.2.840.10008.5.1.4"}
         values |= {"revision": 1, "state": state, "reason": reason, "origin": "routed", "frames": 1, "size": 526}
-        return self._add(schema.instance, {**values, "path": f"objects/a0/0/{name}.dcm", "received_at": at(1)})
+        values |= {"path": f"objects/a0/0/{name}.dcm", "received_at": at(1), **given}
+        return self._add(schema.instance, values)
 
     def job(self, study: int, series: int, state: str, **given: Any) -> int:
         """A job of ct_lung_density."""
@@ -213,8 +217,6 @@ def _delivered(writer: Writer) -> int:
     study = writer.study(1, outcome="chest CT: lungs: planned job 1 on series 1.2.826.0.1.1.2")
     writer.series(study, 1, instances=2, attributes={"SeriesNumber": 1.0, "SeriesDescription": "Scout"})
     series = writer.series(study, 2)
-    for number in range(3):
-        writer.instance(study, f"{study}.{number}", "current")
     job = writer.job(study, series, "done")
     parcel = writer.parcel(study, writer.result(job), "sent")
     for kind, by, detail in (

@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from dicom_node.archive import plain
+from dicom_node.archive.accounting import unaccounted
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
-from dicom_node.domain.study import Origin, Readiness
+from dicom_node.domain.study import Readiness
 
 
 def studies(
@@ -63,7 +64,7 @@ def counters(database: Database) -> dict[str, Any]:
             "instances": _by_state(connection, instance.c.state),
             "jobs": _by_state(connection, job.c.state),
             "parcels": _by_state(connection, parcel.c.state),
-            "unaccounted": 0,
+            "unaccounted": unaccounted(database),
             "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
         }
 
@@ -101,10 +102,10 @@ def _study(row: Any, size: dict[str, Any], jobs: Sequence[JobBrief], parcels: Se
 
 
 def _sizes(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Series, instances and modalities of each study, without our own results."""
+    """Series, instances and modalities of each study. Results of ours that came back belong to no series."""
     rows = connection.execute(
         select(series.c.study_id, series.c.modality, func.count(), func.sum(series.c.instances))
-        .where(series.c.study_id.in_(ids), series.c.origin != Origin.OWN_RESULT)
+        .where(series.c.study_id.in_(ids), series.c.instances > 0)
         .group_by(series.c.study_id, series.c.modality)
     ).all()
     sizes: dict[int, dict[str, Any]] = defaultdict(lambda: {"modalities": set(), "series": 0, "instances": 0})

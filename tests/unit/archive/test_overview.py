@@ -56,25 +56,15 @@ def test_a_number_that_is_also_a_patient_names_both(tmp_path: Path) -> None:
     assert overview.matching(database, "9" * 30) == ()
 
 
-def test_our_own_results_are_not_counted_as_images(tmp_path: Path) -> None:
-    database = new_ledger(tmp_path)
-    with database.write() as connection:
-        writer = Writer(connection)
-        study = writer.study(1)
-        writer.series(study, 1)
-        writer.series(study, 2, modality="SEG", instances=1, origin="own-result")
-    (found,), _ = overview.studies(database)
-    assert (found["series"], found["instances"], found["modalities"]) == (1, 30, ["CT"])
-
-
 def test_counters(tmp_path: Path) -> None:
     database, _ = full_ledger(tmp_path)
     counted = overview.counters(database)
     assert counted["studies"] == {"held": 1, "open": 1, "ready": 6}
-    assert counted["instances"] == {"conflict": 1, "current": 3, "rejected": 1}
+    assert counted["instances"] == {"conflict": 1, "current": 189, "rejected": 1}
     assert counted["jobs"] == {"done": 2, "failed": 1, "queued": 1, "running": 1}
     assert counted["parcels"] == {"due": 1, "sent": 1}
     assert counted["oldest_queued_seconds"] > 0
+    assert counted["unaccounted"] == 0
 
 
 def test_counters_of_an_empty_ledger(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The promise that what was acknowledged is accounted for, as a number.
+
+Every object in the index is open (arriving, held, or not looked at by the rules yet), decided upon (planned, or not
+wanted, with the reason), a result of ours, replaced by a later revision, or rejected with a reason. What is
+none of these is unaccounted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ScalarSelect, func, select
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.schema import instance, series, study
+from dicom_node.domain.study import InstanceState, Origin, Readiness
+
+
+def unaccounted(database: Database) -> int:
+    """How many stored objects nobody answers for. Must be 0.
+
+    One statement, so that it sees one moment; it reads indexes, not the table of instances.
+    """
+    no_series = (instance.c.series_id.is_(None), instance.c.state == InstanceState.CURRENT)
+    homeless = _count(*no_series, instance.c.origin != Origin.OWN_RESULT)
+    in_series = _count(instance.c.state == InstanceState.CURRENT) - _count(*no_series)
+    counted = select(func.coalesce(func.sum(series.c.instances), 0)).scalar_subquery()
+    unexplained = _count(instance.c.state == InstanceState.REJECTED, instance.c.reason == "")
+    seen = (study.c.state == Readiness.READY, study.c.decided_revision >= study.c.revision, study.c.outcome == "")
+    unjudged = select(func.coalesce(func.sum(series.c.instances), 0)).join(study).where(*seen).scalar_subquery()
+    with database.read() as connection:
+        row = connection.execute(select(homeless, in_series - counted, unexplained, unjudged)).one()
+    return sum(abs(int(number)) for number in row)
+
+
+def _count(*conditions: Any) -> ScalarSelect[int]:
+    return select(func.count()).select_from(instance).where(*conditions).scalar_subquery()
