@@ -33,8 +33,8 @@ def test_naive_time_is_refused() -> None:
         TIME.process_bind_param(datetime(2026, 1, 1), DIALECT)  # noqa: DTZ001
 
 
-def test_clock_of_the_database_is_utc_now(tmp_path: Path) -> None:
-    with Database("sqlite", tmp_path).read() as connection:
+def test_clock_of_the_database_is_utc_now(database: Database) -> None:
+    with database.read() as connection:
         now, later = connection.execute(select(db_now(), db_later(90))).one()
     assert abs((now - datetime.now(UTC)).total_seconds()) < 5
     assert 85 < (later - now).total_seconds() < 95
@@ -72,8 +72,8 @@ def test_block_that_raises_writes_nothing(tmp_path: Path) -> None:
         assert connection.execute(text("SELECT count(*) FROM t")).scalar_one() == 0
 
 
-def test_trouble_of_the_database_is_told_in_our_words(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="no such table"), Database("sqlite", tmp_path).read() as connection:
+def test_trouble_of_the_database_is_told_in_our_words(database: Database) -> None:
+    with pytest.raises(LedgerError, match="nowhere"), database.read() as connection:
         connection.execute(text("SELECT * FROM nowhere"))
 
 
