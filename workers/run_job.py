@@ -131,7 +131,7 @@ class Worker:
         with watch.stage("encode", beat):
             objects = encode(findings, contract, volume.headers, self._context(job))
         with watch.stage("check", beat):
-            readback.check(objects, findings)
+            readback.check(objects, findings, volume.headers)
         with watch.stage("store", beat):
             artifacts = tuple(self._store(job, claim, made) for made in objects)
         return Outcome(
