@@ -96,7 +96,7 @@ class Drafts:
         self.now = now  # by the database's clock
         self._studies: dict[str, StudyDraft] = {}
         self._series: dict[tuple[str, str], SeriesDraft] = {}
-        self._identities: dict[Patient, int] = {}
+        self._identities: dict[Patient, tuple[int, dict[str, Any]]] = {}  # with what is told of them
 
     def study(self, header: Header) -> StudyDraft:
         """The object's study, created when it is new."""
@@ -142,9 +142,15 @@ class Drafts:
         if not header.patient_id:
             return None
         key = (header.issuer or self.issuer, header.patient_id)
-        if key not in self._identities:
-            self._identities[key] = self._told(key, header)
-        return self._identities[key]
+        told = {
+            keyword: header.attributes[keyword]
+            for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
+            if keyword in header.attributes
+        }
+        known = self._identities.get(key)
+        if known is None or not told.items() <= known[1].items():
+            self._identities[key] = self._tell_identity(key, told)
+        return self._identities[key][0]
 
     def identity_of(self, patients: set[Patient]) -> int | None:
         """The row of the patient whom all of ``patients`` name."""
@@ -249,26 +255,22 @@ class Drafts:
         )
         return self._series.setdefault((owner.uid, draft.uid), draft)
 
-    def _told(self, key: Patient, header: Header) -> int:
+    def _tell_identity(self, key: Patient, told: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         issuer, patient_id = key[0][:64], key[1][:255]
-        told = {
-            keyword: header.attributes[keyword]
-            for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
-            if keyword in header.attributes
-        }
         where = (identity.c.site_id == self.site_id, identity.c.issuer == issuer, identity.c.patient_id == patient_id)
         row = self.connection.execute(select(identity).where(*where)).first()
         if row is None:
             values = {"site_id": self.site_id, "issuer": issuer, "patient_id": patient_id, "revision": 1}
             values |= {"attributes": told, "source": "dicom", "changed_at": self.now}
-            return int(self.connection.execute(insert(identity).values(values).returning(identity.c.id)).scalar_one())
+            created = self.connection.execute(insert(identity).values(values).returning(identity.c.id))
+            return int(created.scalar_one()), told
         merged = {**row.attributes, **told}
         if merged != row.attributes:
             change = update(identity).where(identity.c.id == row.id)
             self.connection.execute(
                 change.values(attributes=merged, revision=row.revision + 1, source="dicom", changed_at=self.now)
             )
-        return int(row.id)
+        return int(row.id), merged
 
     def _write_series(self, draft: SeriesDraft) -> None:
         self.connection.execute(

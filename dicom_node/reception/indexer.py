@@ -41,6 +41,7 @@ class Indexer:
         self._hints = hints
         self._known: dict[Segment, set[Path]] = {}  # objects that stand in the index, of segments not sealed yet
         self._unreadable: dict[Path, float] = {}  # when to try again, by the monotonic clock
+        self._ended: dict[str, datetime] = {}  # associations whose series are to be told once they are all indexed
         self._behind = True  # whether files may be waiting
 
     def tick(self) -> int:
@@ -49,13 +50,14 @@ class Indexer:
         Raises:
             LedgerError: the database failed; the next pass goes on where this one stopped.
         """
-        hints = self._hints.wait(0.0 if self._behind else POLL_SECONDS)
+        for hint in self._hints.wait(0.0 if self._behind else POLL_SECONDS):
+            if hint["kind"] == "association-ended":
+                self._ended[str(hint.get("association"))] = datetime.now(UTC)
         self._behind = True
         added, finished = self._follow()
         if finished:
-            for hint in hints:
-                if hint["kind"] == "association-ended":
-                    self._index.association_ended(str(hint.get("association")), datetime.now(UTC))
+            while self._ended:
+                self._index.association_ended(*self._ended.popitem())
             self._behind = added > 0 or self._index.settle() > 0
         return added
 

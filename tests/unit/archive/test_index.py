@@ -264,9 +264,11 @@ def test_two_issuers_are_two_patients(archive: Any) -> None:
     assert archive.rows(study)[0].readiness["reason"] == "two patients in one study: P1 (A) and P1 (B)"
 
 
-def test_what_is_told_last_of_a_patient_counts(archive: Any) -> None:
-    archive.add(archive.image(1))
-    archive.add(archive.image(2, PatientName="Roe^Jane"))
+@pytest.mark.parametrize("together", [False, True])
+def test_what_is_told_last_of_a_patient_counts(archive: Any, together: bool) -> None:
+    first, second = archive.image(1), archive.image(2, PatientName="Roe^Jane")
+    for group in [[first, second]] if together else [[first], [second]]:
+        archive.add(*group)
     (patient,) = archive.rows(identity)
     assert (patient.attributes["PatientName"], patient.revision) == ("Roe^Jane", 2)
 

@@ -192,6 +192,22 @@ def test_the_end_of_an_association_reaches_its_series(archive: Any, indexer: Ind
     assert (ended - before).total_seconds() > -0.01
 
 
+def test_the_end_of_an_association_waits_until_all_of_it_is_indexed(
+    archive: Any, indexer: Indexer, hints: Hints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dicom_node.reception.indexer.PASS_SECONDS", -1.0)
+    monkeypatch.setattr("dicom_node.reception.indexer.GROUP_OBJECTS", 1)
+    archive.put(archive.image(1), association="assoc-3")
+    archive.put(archive.image(2), association="assoc-3")
+    hints.waiting = [{"kind": "association-ended", "association": "assoc-3"}]
+
+    indexer.tick()
+    assert archive.rows(series)[0].association_ended is None
+    for _ in range(3):
+        indexer.tick()
+    assert archive.rows(series)[0].association_ended is not None
+
+
 def test_revisions_are_settled_once_nothing_new_comes(archive: Any, indexer: Indexer) -> None:
     def corrected(number: int) -> Dataset:
         return archive.image(number, AccessionNumber="A2")
