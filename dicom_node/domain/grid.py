@@ -220,13 +220,14 @@ def _slice_step(positions: Float64, along: Float64, normal: Float64, pixel: floa
 
 
 def _raise_uneven(along: Float64, steps: Float64, usual: float, worst: int) -> None:
-    whole = steps / usual
+    least = float(steps.min())
+    whole = steps / least
     if np.all(np.abs(whole - np.round(whole)) <= SPACING_TOLERANCE * np.maximum(1, np.round(whole))):
         gaps = [int(i) for i in np.flatnonzero(np.round(whole) > 1)]
         missing = int(sum(round(float(whole[i])) - 1 for i in gaps))
         where = ", ".join(f"between {along[i]:.2f} and {along[i + 1]:.2f} mm" for i in gaps[:3])
         raise GeometryError(
-            f"{missing} slice(s) missing {where} along the slice normal (usual step {usual:.3f} mm)",
+            f"{missing} slice(s) missing {where} along the slice normal (step {least:.3f} mm)",
             reason="missing-slice",
             remedy="send the missing images; if they do not exist, reconstruct the series again",
         )

@@ -23,6 +23,8 @@ from dicom_node.settings import RuleSettings, Settings
 
 log = logging.getLogger(__name__)
 
+CLOSED = "closed by"  # how the reason begins when a person has said that a study is whole
+
 
 class Planner:
     """One pass looks at every study that changed."""
@@ -79,6 +81,8 @@ class Planner:
             return f"{what} is not whole yet" + (f" ({reason})" if reason else "")
         # Ready means quiet for the shortest time that any rule asks for; this one may ask for more.
         quiet_s = quiet_s if rule.quiet_seconds is None else rule.quiet_seconds
+        if reason.startswith(CLOSED):
+            return ""
         left = quiet_s - (datetime.now(UTC) - last).total_seconds()
         if left > 0:
             self._look_again(study.id, left)
