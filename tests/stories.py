@@ -16,6 +16,7 @@ from dicom_node.archive.migrate import migrate
 START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 HOSTILE = '<script>alert("x")</script>'
 
+_SERIES = {"Modality": "CT", "SeriesDescription": "Lung 1.0", "BodyPartExamined": "CHEST"}
 _SEGMENTS = ((1, "Right lung", (224, 97, 76)), (2, "Left lung", (202, 164, 140)))
 _MEASURED = (("volume", "Volume", "mL", (2871.4, 2490.2)), ("laa_950", "LAA-950", "%", (7.25, 6.9)))
 
@@ -58,7 +59,7 @@ class Writer:
             "modality": "CT",
             "state": "ready",
             "readiness": {"by": "geometry", "reason": "30 slices without a gap, quiet for 30 s"},
-            "attributes": {"SeriesNumber": float(number), "SeriesDescription": "Lung 1.0", "BodyPartExamined": "CHEST"},
+            "attributes": {**_SERIES, "SeriesNumber": float(number)},
             "varying": [],
             "instances": 30,
             "origin": "routed",

@@ -237,9 +237,9 @@ def _bracketed(host: str) -> str:
 
 def _running_here(settings: Settings) -> bool:
     """Whether the node listens for hints, which it does as long as it runs."""
-    place = Places(settings.node.data_dir).hints
-    if not place.exists():
+    if not settings.node.data_dir.is_dir():
         return False
+    place = Places(settings.node.data_dir).hints
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(str(place))
