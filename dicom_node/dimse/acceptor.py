@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from pynetdicom import AE, _config, evt
@@ -18,6 +19,7 @@ from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAss
 from dicom_node.dimse import contexts
 from dicom_node.dimse.admission import refusal
 from dicom_node.dimse.inbound import InboundAssociation, StoreService
+from dicom_node.dimse.services import MessageService
 from dicom_node.dimse.streaming import StreamingAssociation, StreamingSocket
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import ConfigurationError
@@ -27,11 +29,12 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """Accepts associations on ``node.host``:``node.port``: C-ECHO, and C-STORE for the store service."""
+    """Accepts associations on ``node.host``:``node.port``: C-ECHO, C-STORE for the store service, what others speak."""
 
-    def __init__(self, settings: Settings, service: StoreService) -> None:
+    def __init__(self, settings: Settings, service: StoreService, others: Sequence[MessageService] = ()) -> None:
         self._settings = settings
         self._service = service
+        self._others = tuple(others)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -45,7 +48,7 @@ class Acceptor:
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would format every message for a log nobody reads
         logging.getLogger("pynetdicom").setLevel(logging.WARNING)
         try:
-            self._server = _Server(_application_entity(node), self._settings, self._service)
+            self._server = _Server(_application_entity(node), self._settings, self._service, self._others)
         except OSError as error:
             raise _cannot_bind(node, error) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="dimse-acceptor", daemon=True)
@@ -99,9 +102,12 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
     request_queue_size = 64
     daemon_threads = True
 
-    def __init__(self, ae: AE, settings: Settings, service: StoreService) -> None:
+    def __init__(
+        self, ae: AE, settings: Settings, service: StoreService, others: Sequence[MessageService] = ()
+    ) -> None:
         self.settings = settings
         self.service = service
+        self.others = others
         node = settings.node
         address = AddressInformation.from_addr_port(node.host, node.port).as_tuple
         super().__init__(ae, address, node.ae_title, [build_context(contexts.VERIFICATION)], request_handler=_Handler)
@@ -124,7 +130,11 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
             association.kill()
             return
         association.inbound = InboundAssociation(secrets.token_hex(8), calling, called, peer)
-        association.acceptor.supported_contexts = contexts.accepted(request.presentation_context_definition_list)
+        supported = contexts.accepted(request.presentation_context_definition_list)
+        for other in self.others:
+            supported += other.contexts(calling)
+            other.attach(association)
+        association.acceptor.supported_contexts = supported
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         LOGGER.exception("a connection from %s could not be taken", client_address)

@@ -13,6 +13,7 @@ import queue
 import select
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from pynetdicom import evt
@@ -199,6 +200,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
     is_released: bool
     inbound: InboundAssociation  # set once it is admitted
     service: StoreService
+    take_response: Callable[[Any], None] | None = None  # takes the peer's responses to requests of ours
 
     def __init__(self, ae: Any, mode: str) -> None:
         self._notified = threading.Event()
@@ -232,7 +234,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
     def _serve(self) -> None:
         context, message = self.dimse.get_msg(block=False)
         while message:
-            self._serve_request(message, context)
+            if message.MessageIDBeingRespondedTo is None:
+                self._serve_request(message, context)
+            elif self.take_response is not None:
+                self.take_response(message)
             context, message = self.dimse.get_msg(block=False)
 
     def _end_if_due(self) -> None:
