@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,10 +63,22 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """An empty ledger: on SQLite, and again on PostgreSQL."""
-    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
-    made = Database(url, tmp_path)
-    migrate(made)
-    yield made
-    made.close()
+def new_database(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], Database]]:
+    """Makes empty ledgers beside a data directory: on SQLite, and again on PostgreSQL."""
+    made: list[Database] = []
+
+    def make(data_dir: Path) -> Database:
+        url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("postgresql").database()
+        made.append(Database(url, data_dir))
+        migrate(made[-1])
+        return made[-1]
+
+    yield make
+    for database in made:
+        database.close()
+
+
+@pytest.fixture
+def database(new_database: Callable[[Path], Database], tmp_path: Path) -> Database:
+    """An empty ledger."""
+    return new_database(tmp_path)

@@ -129,7 +129,8 @@ def _attributes(stored: Part10) -> dict[str, Any]:
 
 def _encodings(element: Element | None) -> list[str]:
     names = text_of(element.value).split("\\") if element else [""]
-    return convert_encodings([name.strip() for name in names])
+    # A NUL within a name is damage that Python's codec registry does not survive.
+    return convert_encodings([name.replace("\0", "").strip() for name in names])
 
 
 def _vr(element: Element, dictionary_vr: str, signed: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,9 +83,9 @@ class Archive:
     image = staticmethod(image)
     part10 = staticmethod(part10)
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, database: Database | None = None) -> None:
         self.data_dir = data_dir
-        self.database = Database("sqlite", data_dir)
+        self.database = database or Database("sqlite", data_dir)
         migrate(self.database)
         self.store = ObjectStore(data_dir)
         self.index = Index(self.database, data_dir)
@@ -119,11 +118,9 @@ class Archive:
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Iterator[Archive]:
+def archive(tmp_path: Path, database: Database) -> Archive:
     """An empty archive."""
-    archive = Archive(tmp_path)
-    yield archive
-    archive.database.close()
+    return Archive(tmp_path, database)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,6 @@ from sqlalchemy import insert, select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.migrate import migrate
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.job import JobState
@@ -19,6 +19,8 @@ from dicom_node.domain.study import Readiness, SeriesView, StudyView
 from dicom_node.jobs.plan import Planner
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration, Settings, Source
+
+NewDatabase = Callable[[Path], Database]
 
 RULE = {
     "name": "chest CT",
@@ -48,11 +50,10 @@ class Bench:
     """A planner on a ledger in a folder; the study is what the test says it is."""
 
     def __init__(
-        self, folder: Path, rule: dict[str, object] | None = None, peer: dict[str, object] | None = None
+        self, database: Database, rule: dict[str, object] | None = None, peer: dict[str, object] | None = None
     ) -> None:
         settings = Settings.model_validate({"rules": [{**RULE, **(rule or {})}], "peers": [{**PEER, **(peer or {})}]})
-        self.database = Database("sqlite", folder)
-        migrate(self.database)
+        self.database = database
         self.ledger = Ledger(self.database)
         contracts = {"ct_lung_density": Catalogue.load(settings).get("ct_lung_density")}
         rules = RuleSet.compile(Configuration(settings, Source(None, "")), contracts)
@@ -106,8 +107,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(database: Database) -> Bench:
+    return Bench(database)
 
 
 def test_whole_series_is_planned_once_with_all_its_images(bench: Bench) -> None:
@@ -130,15 +131,15 @@ def test_series_that_is_not_whole_waits_and_says_why(bench: Bench) -> None:
     assert "waiting: series 1.2.1 is not whole yet (3 s since the last image)" in bench.outcome()
 
 
-def test_study_trigger_waits_for_the_study(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, {"trigger": "study"})
+def test_study_trigger_waits_for_the_study(database: Database) -> None:
+    bench = Bench(database, {"trigger": "study"})
     assert bench.show(view()) == 0
     assert "the study is not whole yet" in bench.outcome()
     assert bench.show(view(), whole=True) == 1
 
 
-def test_rule_may_wait_longer_than_the_node(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, {"quiet_seconds": 0.4})
+def test_rule_may_wait_longer_than_the_node(database: Database) -> None:
+    bench = Bench(database, {"quiet_seconds": 0.4})
     assert bench.show(view(), quiet_s=0.0) == 0
     assert "0.4 s without new images" in bench.outcome()
     assert bench.show(view(), quiet_s=1.0) == 1
@@ -150,8 +151,8 @@ def test_rule_without_a_period_of_its_own_waits_for_the_node_s(bench: Bench) -> 
     assert bench.show(view(), quiet_s=31) == 1
 
 
-def test_rule_that_waits_looks_again_by_itself(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, {"quiet_seconds": 0.2})
+def test_rule_that_waits_looks_again_by_itself(database: Database) -> None:
+    bench = Bench(database, {"quiet_seconds": 0.2})
     bench.show(view(), quiet_s=0.0)
     deadline = datetime.now(UTC) + timedelta(seconds=10)
     while not bench.ledger.jobs() and datetime.now(UTC) < deadline:
@@ -171,16 +172,16 @@ def test_series_no_rule_selects_changes_nothing(bench: Bench) -> None:
     assert len(bench.ledger.jobs()) == 1
 
 
-def test_better_series_supersedes_or_is_ignored_as_the_rule_says(tmp_path: Path) -> None:
+def test_better_series_supersedes_or_is_ignored_as_the_rule_says(new_database: NewDatabase, tmp_path: Path) -> None:
     for late, expected in (("supersede", ["superseded", "queued"]), ("ignore", ["queued"])):
-        bench = Bench(tmp_path / late, {"late": late, "prefer": ["smallest SliceThickness"]})
+        bench = Bench(new_database(tmp_path / late), {"late": late, "prefer": ["smallest SliceThickness"]})
         bench.show(view())
         bench.show(view(), view(2, SliceThickness=1.0))
         assert [str(job.state) for job in reversed(bench.ledger.jobs())] == expected
 
 
-def test_worse_series_changes_nothing(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, {"prefer": ["smallest SliceThickness"]})
+def test_worse_series_changes_nothing(database: Database) -> None:
+    bench = Bench(database, {"prefer": ["smallest SliceThickness"]})
     bench.show(view(SliceThickness=1.0))
     assert bench.show(view(SliceThickness=1.0), view(2, SliceThickness=8.0)) == 0
 
@@ -200,13 +201,13 @@ def test_new_version_of_a_model_does_not_rerun_old_studies(bench: Bench) -> None
     assert bench.show(view()) == 0
 
 
-def test_research_results_are_withheld_from_clinical_peers(tmp_path: Path) -> None:
-    bench = Bench(tmp_path / "withheld", peer={"clinical": True})
+def test_research_results_are_withheld_from_clinical_peers(new_database: NewDatabase, tmp_path: Path) -> None:
+    bench = Bench(new_database(tmp_path / "withheld"), peer={"clinical": True})
     bench.show(view())
     (job,) = bench.ledger.jobs()
     assert job.destinations == ()
     assert "research" in job.withheld["pacs"]
-    overridden = Bench(tmp_path / "sent", {"research_to_clinical": True}, {"clinical": True})
+    overridden = Bench(new_database(tmp_path / "sent"), {"research_to_clinical": True}, {"clinical": True})
     overridden.show(view())
     assert overridden.ledger.jobs()[0].destinations == ("pacs",)
 
