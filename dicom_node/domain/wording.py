@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def number(value: float) -> str:
-    """A measured value with four significant digits, none lost before the point."""
+    """A measured value with four significant digits, none lost before the point; two below one."""
+    if abs(value) < 1:
+        return f"{value:.2g}"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
