@@ -114,6 +114,8 @@ class PeerSettings(_Section):
     port: Port
     clinical: bool = False  # true: results of research models are held back from it
     receive: bool = True  # whether it may send to us
+    commitment: Literal["off", "archive", "relay"] = "off"  # what its Storage Commitment requests are answered by
+    commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
 
 
 class RuleSettings(_Section):
@@ -149,12 +151,23 @@ class Settings(_Section):
     rules: tuple[RuleSettings, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
-    def _names_are_unique_and_known(self) -> Settings:
+    def _entries_fit_together(self) -> Settings:
         for kind, entries in (("peers", self.peers), ("rules", self.rules)):
             names = [entry.name for entry in entries]
             for index, name in enumerate(names):
                 if name in names[:index]:
                     raise ValueError(f"@{kind}.{index}.name@two {kind} are named {name!r}; give each a name of its own")
+        for index, peer in enumerate(self.peers):
+            if peer.commitment == "relay":
+                raise ValueError(
+                    f"@peers.{index}.commitment@'relay' is not available yet, since received objects are not sent on to "
+                    "an archive; use 'archive' (we keep them ourselves) or 'off'"
+                )
+            if peer.commitment == "archive" and peer.commitment_days is None:
+                raise ValueError(
+                    f"@peers.{index}.commitment_days@is missing; modalities delete what was committed, so say for how "
+                    "many days we keep it"
+                )
         known = [peer.name for peer in self.peers]
         for index, rule in enumerate(self.rules):
             for destination in rule.send_to:

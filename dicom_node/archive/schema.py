@@ -150,6 +150,7 @@ instance = Table(
     Column("called_ae", String(16), nullable=False),
     Column("association", String(64), nullable=False),
     Column("received_at", UtcTime, nullable=False),
+    Column("kept_until", UtcTime),  # a peer was told that we keep it: not to be deleted before
     UniqueConstraint("site_id", "sop_uid", "revision"),
     Index(None, "series_id", "state"),
     Index(None, "state"),
@@ -291,6 +292,29 @@ parcel = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("sent_at", UtcTime),
     UniqueConstraint("result_set_id", "destination"),
+    Index(None, "state", "next_try"),
+)
+
+commitment = Table(
+    "commitment",  # one Storage Commitment request (PS3.4 J) of a peer
+    metadata,
+    _id(),
+    _site(),
+    Column("peer", String(64), nullable=False),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # requested, verified, reported, unanswerable
+    Column("instances", JSON, nullable=False),  # as requested: [SOP class, SOP instance]
+    Column("failures", JSON, nullable=False),  # SOP Instance UID -> failure reason, once verified
+    Column("kept_until", UtcTime),  # what was promised of those that did not fail
+    Column("association", String(64)),  # over which it came, as long as it is to be reported there
+    Column("association_until", UtcTime),  # lease of that association
+    Column("tries", Integer, nullable=False),
+    Column("next_try", UtcTime, nullable=False),
+    Column("error", JSON),  # why it could not be reported: reason, message, remedy
+    Column("requested_at", UtcTime, nullable=False),
+    Column("verified_at", UtcTime),
+    Column("reported_at", UtcTime),
+    UniqueConstraint("site_id", "peer", "transaction_uid"),
     Index(None, "state", "next_try"),
 )
 

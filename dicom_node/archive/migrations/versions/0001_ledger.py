@@ -48,6 +48,33 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_site_name")),
     )
     op.create_table(
+        "commitment",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.Column("failures", sa.JSON(), nullable=False),
+        sa.Column("kept_until", UtcTime(), nullable=True),
+        sa.Column("association", sa.String(length=64), nullable=True),
+        sa.Column("association_until", UtcTime(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try", UtcTime(), nullable=False),
+        sa.Column("error", sa.JSON(), nullable=True),
+        sa.Column("requested_at", UtcTime(), nullable=False),
+        sa.Column("verified_at", UtcTime(), nullable=True),
+        sa.Column("reported_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_commitment_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_commitment")),
+        sa.UniqueConstraint(
+            "site_id", "peer", "transaction_uid", name=op.f("uq_commitment_site_id_peer_transaction_uid")
+        ),
+    )
+    with op.batch_alter_table("commitment", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_commitment_state_next_try"), ["state", "next_try"], unique=False)
+
+    op.create_table(
         "event",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("site_id", KEY, nullable=False),
@@ -250,6 +277,7 @@ def upgrade() -> None:
         sa.Column("called_ae", sa.String(length=16), nullable=False),
         sa.Column("association", sa.String(length=64), nullable=False),
         sa.Column("received_at", UtcTime(), nullable=False),
+        sa.Column("kept_until", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["series_id"], ["series.id"], name=op.f("fk_instance_series_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_instance_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_instance_study_id")),
