@@ -160,8 +160,8 @@ class Settings(_Section):
         for index, peer in enumerate(self.peers):
             if peer.commitment == "relay":
                 raise ValueError(
-                    f"@peers.{index}.commitment@'relay' is not available yet, since received objects are not sent on to "
-                    "an archive; use 'archive' (we keep them ourselves) or 'off'"
+                    f"@peers.{index}.commitment@'relay' is not available yet, since received objects are not sent on "
+                    "to an archive; use 'archive' (we keep them ourselves) or 'off'"
                 )
             if peer.commitment == "archive" and peer.commitment_days is None:
                 raise ValueError(

@@ -119,7 +119,7 @@ def test_a_fault_is_told_with_file_line_and_key(
         ('["pacs"]', '["pax"]', 21, "rules[1].send_to", "no peer is named 'pax' (known: pacs, workstation)"),
         ("'instances >= 20'", "20", 17, "rules[1].all[2]", "valid string, not 20"),
         ("port = 104", 'port = 104\ncommitment = "relay"', 14, "peers[2].commitment", "'relay' is not available yet"),
-        ("port = 104", 'port = 104\ncommitment = "archive"', 10, "peers[2].commitment_days", "is missing"),
+        ("port = 104", 'port = 104\ncommitment = "archive"', 9, "peers[2].commitment_days", "is missing"),
         ('name = "lungs"', 'nmae = "lungs"', 15, "rules[1].nmae", "unknown key 'nmae'"),
     ],
 )
