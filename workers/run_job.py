@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,8 @@ class Worker:
     catalogue: Catalogue
     hosts: HostPool
     name: str  # host:pid, as the ledger knows it
+    busy: threading.Event = field(default_factory=threading.Event)  # a job has come
+    closing: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
@@ -88,20 +91,38 @@ class Worker:
         )
 
     def warm(self) -> None:
-        """Load the models that rules name, so that the first study does not wait for it."""
-        for name in dict.fromkeys(rule.model for rule in self.settings.rules):
+        """Begin to load models that rules name, as many as stay loaded together, so that the first study need not wait.
+
+        In a thread of its own: a job that waits already runs at once, and loads what it needs itself.
+        """
+        threading.Thread(target=self._warm_and_stay, name="warm", daemon=True).start()
+
+    def _warm_and_stay(self) -> None:
+        self._warm()
+        self.closing.wait()  # the kernel ends a host together with the thread that started it
+
+    def _warm(self) -> None:
+        names = list(dict.fromkeys(rule.model for rule in self.settings.rules))
+        for name in names[: self.hosts.maximum_hosts]:
+            if self.busy.is_set():
+                return
             try:
-                self.hosts.warm(self.catalogue.get(name))
+                self.hosts.warm(self.catalogue.get(name), cancelled=self.closing.is_set)
+            except Fenced:
+                return
             except DicomNodeError as error:
                 log.error("model %s cannot be loaded: %s", name, error.message)
 
     def close(self) -> None:
         """End the hosts."""
+        self.busy.set()
+        self.closing.set()
         self.hosts.close()
         self.ledger.database.close()
 
     def run(self, job_id: int) -> str:
         """Run one job; whatever happens is told to the ledger. Returns how it ended."""
+        self.busy.set()
         claim = self.ledger.claim(job_id, self.name, self.settings.worker.lease_seconds)
         if claim is None:
             return "not to be run: done, or another worker has it"

@@ -42,19 +42,19 @@ class HostPool:
     def __init__(self, device: str = "auto", *, maximum_hosts: int = 4, memory_mb: int | None = None) -> None:
         """``device``: auto, cpu, cuda or cuda:<index>. ``memory_mb``: what all hosts may hold together."""
         self._device = devices.settled(device)
-        self._maximum_hosts = maximum_hosts
+        self.maximum_hosts = maximum_hosts
         self._memory_mb = memory_mb or int(_SHARE_OF_MACHINE * _machine_mb())
         self._hosts: OrderedDict[str, HostProcess] = OrderedDict()  # by digest; least recently used first
         self._lock = threading.Lock()
 
-    def warm(self, contract: ModelContract) -> None:
+    def warm(self, contract: ModelContract, cancelled: Callable[[], bool] | None = None) -> None:
         """Load a bundle before it is needed.
 
         Raises:
-            ContractError, ModelError: as :meth:`run`.
+            ContractError, ModelError, Fenced: as :meth:`run`.
         """
         with self._lock:
-            self._host(contract, None, _ignore, _never)
+            self._host(contract, None, _ignore, cancelled or _never)
 
     def run(
         self,
@@ -135,7 +135,7 @@ class HostPool:
     def _make_room(self, contract: ModelContract) -> None:
         while self._hosts:
             held_mb = sum(host.memory_mb() for host in self._hosts.values())
-            if len(self._hosts) < self._maximum_hosts and held_mb + contract.resources.memory_mb <= self._memory_mb:
+            if len(self._hosts) < self.maximum_hosts and held_mb + contract.resources.memory_mb <= self._memory_mb:
                 return
             oldest = next(iter(self._hosts))
             log.info("the host of %s makes room for %s", self._hosts[oldest].contract.name, contract.name)
