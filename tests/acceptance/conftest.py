@@ -7,11 +7,43 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from installed_node import InstalledNode
+from peers import Orthanc
+from served_bundles import serve_bundle
 
 CHECKOUT = Path(__file__).parents[2]
+
+# The main rule, and one per small model, told apart by the description of the study.
+RULES = """
+[[rules]]
+name = "chest CT: lungs"
+model = "ct_lung_density"
+all = ['Modality == "CT"', 'instances >= 20']
+trigger = "series"
+send_to = ["pacs"]
+""" + "".join(
+    f"""
+[[rules]]
+name = "{model}"
+model = "{model}"
+all = ['StudyDescription == "{model}"']
+trigger = "series"
+send_to = ["pacs"]
+"""
+    for model in ("quick", "slow", "raises", "hangs", "eats")
+)
+RULES += """
+[[rules]]
+name = "quick, once"
+model = "quick"
+all = ['StudyDescription == "quick once"']
+send_to = ["pacs"]
+late = "ignore"
+"""
 
 
 def _run(*command: str | Path, cwd: Path) -> None:
@@ -40,3 +72,50 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     site_packages.joinpath("of_the_tests.pth").write_text(sysconfig.get_path("purelib") + os.linesep)
     _run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=folder)
     return python.parent
+
+
+@pytest.fixture(scope="session")
+def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """An Orthanc that is the PACS of ``node``."""
+    server = Orthanc(tmp_path_factory.mktemp("pacs"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small models: one that works, one that takes its time, and three that fail, each in its way."""
+    folder = tmp_path_factory.mktemp("models")
+    serve_bundle(folder / "quick")
+    serve_bundle(folder / "slow", "__import__('time').sleep(4)")
+    serve_bundle(folder / "raises", "raise ValueError('there is no tissue in this')")
+    serve_bundle(folder / "hangs", "__import__('time').sleep(600)", time_limit_s=3.0)
+    serve_bundle(folder / "eats", "hoard = [torch.ones(2**26) for _ in range(1000)]", memory_mb=600)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def node(
+    installed: Path, pacs: Orthanc, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InstalledNode]:
+    """A running node whose results go to ``pacs``; shared, so each test sends a study of its own."""
+    served = InstalledNode(installed, tmp_path_factory.mktemp("node"), pacs, RULES, (models,), attempts=1)
+    pacs.know("node", "DICOMNODE", served.port)
+    try:
+        served.start()
+        yield served
+    finally:
+        served.stop()
+
+
+@pytest.fixture(autouse=True)
+def _tell_the_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Show what the node wrote during a test beside its failure."""
+    served = request.getfixturevalue("node") if "node" in request.fixturenames else None
+    before = served.log.stat().st_size if served else 0
+    yield
+    if served:
+        print(served.log.read_text(errors="replace")[before:])
