@@ -6,12 +6,18 @@ Started as ``celery -A workers.app worker`` by ``python -m workers run``; reads 
 
 from __future__ import annotations
 
+import warnings
+
 from celery import Celery
+from celery.exceptions import SecurityWarning
 
 from dicom_node.archive.places import broker_url, queue_name
 from dicom_node.domain.job import Priority
 from dicom_node.settings import Settings
 from workers.configuration import read_settings
+
+# Celery warns root about pickled messages; ours are JSON, and containers run as root.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def make_app(settings: Settings) -> Celery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,10 +56,11 @@ def _show(console: Console, result: DemoResult) -> None:
     if not result.story["jobs"]:
         console.print(result.story["decision"])
     _show_stages(console, result)
-    for path in result.files:
-        console.print(f"{path}", soft_wrap=True)
-    if result.picture:
-        console.print(f"{result.picture}", soft_wrap=True)
+    for what, path in (*result.files, ("picture", result.picture)):
+        if path:
+            console.print(f"{what:<8} {path}", soft_wrap=True)
+    program = sys.argv[0] if Path(sys.argv[0]).name == "dicom-node" else "dicom-node"
+    console.print(f"page     {result.web}, after: {program} --config {result.configuration} serve", soft_wrap=True)
 
 
 def _show_findings(console: Console, job: dict[str, Any], synthetic: bool) -> None:

@@ -149,8 +149,9 @@ def _compose(
     left = MARGIN
     for panel, name in zip(panels, names, strict=True):
         picture.paste(panel, (left, MARGIN + CAPTION))
-        pen.text((left + 8, MARGIN + CAPTION + 6), name, fill=FAINT, font=small)
-        pen.text((left + 8, MARGIN + CAPTION + panel.height // 2), "R", fill=TEXT, font=small)
+        for text, below in ((name, 6), ("R", panel.height // 2)):
+            at = (left + 8, MARGIN + CAPTION + below)
+            pen.text(at, text, fill=TEXT, font=small, stroke_width=2, stroke_fill=BACKGROUND)
         left += panel.width + GAP
     left = MARGIN
     for label, color in legend:

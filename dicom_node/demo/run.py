@@ -66,9 +66,10 @@ class DemoResult:
     """What the demonstration ends with."""
 
     story: dict[str, Any]  # of the study, as ``studies show --json`` gives it
-    files: tuple[Path, ...]  # SEG and SR as the PACS has them
+    files: tuple[tuple[str, Path], ...]  # modality and path of SEG and SR, as the PACS has them
     picture: Path | None
-    web: str
+    web: str  # address of the pages while the node runs
+    configuration: Path
     synthetic: bool
     after_last_image_s: float  # last image received -> results in the PACS, less the quiet period
 
@@ -97,12 +98,14 @@ def run(folder: Path, study: Path | None, tell: Callable[[str], None]) -> DemoRe
             told = _follow(process, Database("sqlite", (folder / "node").resolve()), tell)
         finally:
             _stop(process)
-        results = tuple(path for path, header in pacs.received() if header.Modality in ("SEG", "SR"))
+        found = [(str(header.Modality), path) for path, header in pacs.received()]
+    results = tuple((modality, path) for modality, path in found if modality in ("SEG", "SR"))
     return DemoResult(
         story=told,
         files=results,
         picture=_draw(folder, files, results, told, synthetic=study is None),
         web=f"http://127.0.0.1:{ports[1]}",
+        configuration=configuration,
         synthetic=study is None,
         after_last_image_s=_after_last_image(told),
     )
@@ -171,7 +174,7 @@ def _follow(process: subprocess.Popen[bytes], database: Database, tell: Callable
         while time.monotonic() < deadline:
             _check_alive(process)
             told = _current_story(database)
-            words = str(told["standing_words"]) if told else "on its way"
+            words = _words(told)
             if words != last:
                 tell(words)
                 last = words
@@ -181,6 +184,14 @@ def _follow(process: subprocess.Popen[bytes], database: Database, tell: Callable
     finally:
         database.close()
     raise DicomNodeError(f"no result after {FINISH_WITHIN_S:.0f} s: {last}", reason="too-late", remedy="see node.log")
+
+
+def _words(told: dict[str, Any] | None) -> str:
+    if told is None:
+        return "on its way"
+    if told["state"] == "open" and told["standing"] == "unwanted":
+        return "images are still arriving"  # of the first few, no rule can want anything yet
+    return str(told["standing_words"])
 
 
 def _current_story(database: Database) -> dict[str, Any] | None:
@@ -212,9 +223,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _draw(
-    folder: Path, files: list[Path], results: tuple[Path, ...], told: dict[str, Any], *, synthetic: bool
+    folder: Path, files: list[Path], results: tuple[tuple[str, Path], ...], told: dict[str, Any], *, synthetic: bool
 ) -> Path | None:
-    segmentation = next((path for path in results if _modality(path) == "SEG"), None)
+    segmentation = dict(results).get("SEG")
     if segmentation is None:
         return None
     chosen = {series["series_uid"] for job in told["jobs"] if job["state"] == "done" for series in job["inputs"]}
@@ -223,10 +234,6 @@ def _draw(
     title = "SYNTHETIC phantom, no patient" if synthetic else "CT with the lungs outlined"
     draw(images, segmentation, target, title=title, subtitle="dicom-node, ct_lung_density: research, not verified")
     return target
-
-
-def _modality(path: Path) -> str:
-    return str(pydicom.dcmread(path, specific_tags=["Modality"], stop_before_pixels=True).Modality)
 
 
 def _series(path: Path) -> str:

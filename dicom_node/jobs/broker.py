@@ -29,10 +29,11 @@ def embedded_command(settings: Settings) -> list[str] | None:
         return None
     places = Places(settings.node.data_dir)
     folder = places.data_dir / "broker"
-    folder.mkdir(parents=True, exist_ok=True)
+    for needed in (folder, places.logs):
+        needed.mkdir(parents=True, exist_ok=True)
     return [
         str(program),
         *("--port", "0", "--unixsocket", str(places.broker), "--unixsocketperm", "600"),
         *("--dir", str(folder), "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
-        *("--loglevel", "warning"),
+        *("--loglevel", "warning", "--logfile", str(places.logs / "broker.log")),
     ]
