@@ -16,8 +16,8 @@ from typing import Any
 
 from dicom_node.contract_file import ContractFile, read, record
 from dicom_node.domain.contract import ModelContract
-from dicom_node.errors import ContractError
-from dicom_node.settings import Settings
+from dicom_node.errors import ContractError, DicomNodeError, RuleError
+from dicom_node.settings import Configuration, Settings
 
 CONTRACT_FILE = "model.toml"
 # Required of every MONAI bundle by its metadata schema.
@@ -191,3 +191,25 @@ def _json(file: Path) -> dict[str, Any] | str | None:
     except (ValueError, OSError) as error:
         return f"not JSON: {error}"
     return content if isinstance(content, dict) else "not a JSON object"
+
+
+def contracts_of_rules(configuration: Configuration, catalogue: Catalogue) -> dict[str, ModelContract]:
+    """The contracts of all models that rules name.
+
+    Raises:
+        RuleError: with file and line of the rule that names a model which is missing or broken.
+    """
+    contracts = {}
+    for number, rule in enumerate(configuration.settings.rules):
+        try:
+            contracts[rule.model] = catalogue.get(rule.model)
+        except DicomNodeError as error:
+            path = ("rules", number, "model")
+            raise RuleError(
+                error.message,
+                file=configuration.source.file,
+                line=configuration.source.line_of(path),
+                key=f"rules[{number + 1}].model",
+                remedy=error.remedy,
+            ) from error
+    return contracts

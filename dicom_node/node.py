@@ -15,12 +15,11 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.migrate import migrate
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
-from dicom_node.catalogue import Catalogue
+from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
 from dicom_node.dimse.send import Sender
-from dicom_node.domain.contract import ModelContract
-from dicom_node.errors import DicomNodeError, RuleError
+from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
@@ -118,25 +117,3 @@ class Node:
     def health(self) -> Mapping[str, str]:
         """Each stage's health: ``ok``, or what is wrong."""
         return {stage.name: stage.health() for stage in self.stages}
-
-
-def contracts_of_rules(configuration: Configuration, catalogue: Catalogue) -> dict[str, ModelContract]:
-    """The contracts of all models that rules name.
-
-    Raises:
-        RuleError: with file and line of the rule that names a model which is missing or broken.
-    """
-    contracts = {}
-    for number, rule in enumerate(configuration.settings.rules):
-        try:
-            contracts[rule.model] = catalogue.get(rule.model)
-        except DicomNodeError as error:
-            path = ("rules", number, "model")
-            raise RuleError(
-                error.message,
-                file=configuration.source.file,
-                line=configuration.source.line_of(path),
-                key=f"rules[{number + 1}].model",
-                remedy=error.remedy,
-            ) from error
-    return contracts

@@ -11,6 +11,7 @@ from dicom_node.archive.events import Event
 from dicom_node.errors import LedgerError
 
 PAUSE_S = 0.5
+NOT_SHOWN = {"study held": {"reason"}}  # it names patients
 
 
 def follow(database: Database, stop: threading.Event) -> None:
@@ -35,8 +36,13 @@ def line(event: Event) -> str:
         where += f" job {event.job_id}"
     if event.parcel_id:
         where += f" parcel {event.parcel_id}"
-    shown = "  ".join(f"{key}: {_short(value)}" for key, value in event.detail.items() if value not in (None, "", []))
+    shown = "  ".join(f"{key}: {_short(value)}" for key, value in _shown(event))
     return f"{event.at.astimezone():%H:%M:%S}  {where.strip():<16}  {event.kind}" + (f"  {shown}" if shown else "")
+
+
+def _shown(event: Event) -> list[tuple[str, object]]:
+    hidden = NOT_SHOWN.get(event.kind, set())
+    return [(key, value) for key, value in event.detail.items() if key not in hidden and value not in (None, "", [])]
 
 
 def _short(value: object) -> str:

@@ -52,8 +52,7 @@ def compiled(configuration: Configuration) -> RuleSet:
     Raises:
         RuleError: with file, line and key.
     """
-    from dicom_node.catalogue import Catalogue
-    from dicom_node.node import contracts_of_rules
+    from dicom_node.catalogue import Catalogue, contracts_of_rules
     from dicom_node.rules.match import RuleSet
 
     return RuleSet.compile(configuration, contracts_of_rules(configuration, Catalogue.load(configuration.settings)))
