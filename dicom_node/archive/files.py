@@ -49,8 +49,8 @@ class Reservation:
     """An object on its way in; ends with :meth:`commit` or :meth:`discard`. Not for several threads."""
 
     def __init__(self, part: Path, path: Path) -> None:
-        self._part = part
-        self.path = path  # where the object stands once it is committed
+        self.part = part  # where the object stands until it is committed
+        self.path = path  # and where from then on
         self._descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
 
     def write(self, views: Sequence[memoryview | bytes]) -> None:
@@ -77,7 +77,7 @@ class Reservation:
         """
         try:
             sync(self._descriptor)
-            self._part.rename(self.path)
+            self.part.rename(self.path)
             sync_folder(self.path.parent)
         except OSError:
             self._remove()
@@ -97,7 +97,7 @@ class Reservation:
             self._descriptor = -1
 
     def _remove(self) -> None:
-        self._part.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
 

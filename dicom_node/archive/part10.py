@@ -74,7 +74,7 @@ def read_part10(path: Path) -> Part10:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        meta = _read_meta(file, path)
+        meta = read_meta(file, path)
         syntax = text_of(meta.get(0x0010, b""))
         if not syntax:
             raise HeaderError(
@@ -102,9 +102,16 @@ def begin_part10(path: Path) -> dict[int, Element]:
     Raises:
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file, contextlib.suppress(NotDicomError, HeaderError):
-        syntax = text_of(_read_meta(file, path).get(0x0010, b""))
-        walk = _Walk(_Content(file, path.stat().st_size - file.tell(), syntax == _DEFLATED, path), syntax)
+    with path.open("rb") as file, contextlib.suppress(NotDicomError):
+        syntax = text_of(read_meta(file, path).get(0x0010, b""))
+        return begin_data_set(file, path.stat().st_size - file.tell(), syntax, path)
+    return {}
+
+
+def begin_data_set(file: BinaryIO, size: int, syntax: str, path: Path) -> dict[int, Element]:
+    """The elements of a data set of ``size`` bytes at the position of ``file``, up to where it breaks off."""
+    with contextlib.suppress(NotDicomError, HeaderError):
+        walk = _Walk(_Content(file, size, syntax == _DEFLATED, path), syntax)
         with contextlib.suppress(NotDicomError, HeaderError):
             walk.run()
         return walk.elements
@@ -138,8 +145,12 @@ def name_of(tag: int) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {entry_of(tag).name}".rstrip()
 
 
-def _read_meta(file: BinaryIO, path: Path) -> dict[int, bytes]:
-    """The file meta information; afterwards ``file`` stands at the data set's first byte."""
+def read_meta(file: BinaryIO, path: Path) -> dict[int, bytes]:
+    """The file meta information by element number; afterwards ``file`` stands at the data set's first byte.
+
+    Raises:
+        NotDicomError: no Part 10 file, or one that ends inside its meta information.
+    """
     head = file.read(132)
     if head[128:] != b"DICM":
         raise NotDicomError(
