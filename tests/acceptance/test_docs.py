@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import pytest
 import typer.main
+import yaml
 from peers import end, free_port, wait_until
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -220,3 +221,16 @@ def test_every_standing_of_a_study_is_described() -> None:
     described = {line.split(" | ")[0].strip("| ") for line in text.splitlines() if line.startswith("| ")}
 
     assert {str(stand) for stand in Stand} <= described
+
+
+def test_the_settings_of_the_containers_are_good() -> None:
+    folder = CHECKOUT / "docker"
+    composed = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+
+    for name in ("node", "worker"):
+        image = CHECKOUT / composed[name]["build"]["dockerfile"]
+        written = dict(re.findall(r"(DICOM_NODE__\w+)=(\S+)", image.read_text()))
+        settings = load(None, {**written, **composed[name]["environment"]}).settings
+        assert settings.broker.url.startswith("redis://redis:")
+        assert settings.node.data_dir == Path("/data")
+        assert "data:/data" in composed[name]["volumes"]
