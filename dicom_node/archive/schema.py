@@ -291,6 +291,13 @@ parcel = Table(
     Column("error", JSON),
     Column("created_at", UtcTime, nullable=False),
     Column("sent_at", UtcTime),
+    Column("rule", String(64)),  # that routes received objects on
+    Column("taken", JSON, nullable=False, default=list),  # SOP Instance UIDs that the peer has stored
+    Column("refusals", Integer, nullable=False, default=0),  # tries in a row that the peer refused for good
+    Column("verify_at", UtcTime),  # when a sent parcel is to be looked for in the peer; none: no more
+    Column("checks", Integer, nullable=False, default=0),  # looks for it since it was sent last
+    Column("losses", Integer, nullable=False, default=0),  # times it was answered with Success and then not found
+    Column("verification", Text, nullable=False, default=""),  # what came of it, in words
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
 )
