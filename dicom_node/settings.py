@@ -99,10 +99,13 @@ class ModelSettings(_Section):
 
 
 class DeliverySettings(_Section):
-    """How results are sent again."""
+    """How results are sent, sent again, and looked for."""
 
     first_pause_seconds: Annotated[float, Field(gt=0)] = 5.0
     longest_pause_seconds: Annotated[float, Field(gt=0)] = 600.0
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # for the connection, each part of an object, each answer
+    refused_after_tries: Annotated[int, Field(ge=1)] = 3  # refusals in a row, before a person must act
+    verify_after_seconds: Seconds = 10.0  # from the last Success to the first look into the peer
 
 
 class PeerSettings(_Section):
@@ -113,6 +116,7 @@ class PeerSettings(_Section):
     host: Annotated[str, Field(min_length=1)]
     port: Port
     clinical: bool = False  # true: results of research models are held back from it
+    verify: Literal["find", "none"] = "find"  # how it is asked whether it has what it took
     receive: bool = True  # whether it may send to us
     commitment: Literal["off", "archive", "relay"] = "off"  # what its Storage Commitment requests are answered by
     commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
