@@ -102,7 +102,7 @@ class NodeProcesses:
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.process.kill()
-                raise SystemExit(f"the node did not start:\n{(self.folder / 'node.log').read_text()}")
+                raise SystemExit(f"the node did not start:\n{(self.folder / 'node.log').read_text()[-2000:]}")
             time.sleep(0.1)
 
     def _answers(self) -> bool:
