@@ -62,7 +62,8 @@ class MediaType:
         message = Message()
         message["content-type"] = text.replace("\r", " ").replace("\n", " ")
         found = message.get_params(failobj=[], unquote=True) or []
-        return cls(message.get_content_type(), {name.strip().lower(): str(value).strip(' "') for name, value in found[1:]})
+        parameters = {name.strip().lower(): str(value).strip(' "') for name, value in found[1:]}
+        return cls(message.get_content_type(), parameters)
 
 
 class MultipartReader:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,7 @@ def read(pieces: Sequence[bytes], boundary: str = BOUNDARY) -> list[tuple[dict[s
 
 def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
     places = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [body[start:end] for start, end in pairwise(places)]
 
 
 @given(parts=PARTS, places=st.lists(st.integers(0, 5000), max_size=30))

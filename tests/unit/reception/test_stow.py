@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_however_the_body_is_cut_the_same_is_stored(archive: Any, door: StowDoor
     whole = body(*files)
     places = [0, *sorted(place % len(whole) for place in cuts), len(whole)]
     before = set(kept(archive))
-    answer = door.store(asked(), [whole[start:end] for start, end in zip(places, places[1:], strict=False)])
+    answer = door.store(asked(), [whole[start:end] for start, end in pairwise(places)])
     assert answer.status == 200
     new = [path.read_bytes() for path in kept(archive) if path not in before]
     assert [content[-60:] for content in new] == [file[-60:] for file in files]

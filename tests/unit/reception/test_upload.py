@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def test_the_data_set_is_kept_bit_for_bit_under_our_receipt(archive: Any, syntax
 def test_pieces_of_any_size_give_the_same_file(archive: Any, pixels: int, cuts: list[int]) -> None:
     file = archive.part10(archive.image(1, PixelData=b"\x7f\x80" * (pixels // 2)))
     places = [0, *sorted(place % len(file) for place in cuts), len(file)]
-    kept = take(archive, [file[start:end] for start, end in zip(places, places[1:], strict=False)])
+    kept = take(archive, [file[start:end] for start, end in pairwise(places)])
     assert data_set(kept.read_bytes()) == data_set(file)
 
 
@@ -80,26 +82,37 @@ def refused(archive: Any, content: bytes, study_uid: str = "") -> InputError:
     return caught.value
 
 
-def compressed_without_syntax(archive: Any) -> bytes:
-    return data_set(archive.part10(archive.image(1), JPEGLSLossless))
-
-
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("spoil", "reason"),
     [
-        (lambda archive: b"", "not-dicom"),
-        (lambda archive: b"a text about DICM", "not-dicom"),
-        (lambda archive: archive.part10(archive.image(1))[:-1], "truncated"),
-        (lambda archive: archive.part10(archive.image(1))[:200], "truncated"),
-        (lambda archive: archive.part10(archive.image(1, PixelData=bytes(2 * HEAD_BYTES)))[:-1], "truncated"),
-        (lambda archive: archive.part10(archive.image(1, StudyInstanceUID=None)), "no-uid"),
-        (lambda archive: archive.part10(archive.image(1)).replace(b"\0\0\0\0\0\0DICM", b"\0\0\0\0\0\0DICX"), "not-dicom"),
-        (compressed_without_syntax, "no-transfer-syntax"),
-        (lambda archive: archive.part10(archive.image(1)).replace(b"1.2.840.10008.1.2.1\0", b"Explicit, little endi"[:20]), "no-transfer-syntax"),
+        (lambda file: b"", "not-dicom"),
+        (lambda file: b"a text about DICM", "not-dicom"),
+        (lambda file: file[:-1], "truncated"),
+        (lambda file: file[:200], "truncated"),
+        (lambda file: file.replace(b"\0\0DICM", b"\0\0DICX"), "not-dicom"),
+        (lambda file: file.replace(b"1.2.840.10008.1.2.1\0", b"Explicit, little end"), "no-transfer-syntax"),
     ],
-)  # fmt: skip
-def test_what_cannot_be_used_is_refused_and_leaves_nothing(archive: Any, content: Any, reason: str) -> None:
-    assert refused(archive, content(archive)).reason == reason
+)
+def test_a_spoilt_file_is_refused_and_leaves_nothing(
+    archive: Any, spoil: Callable[[bytes], bytes], reason: str
+) -> None:
+    file = archive.part10(archive.image(1))
+    assert spoil(file) != file
+    assert refused(archive, spoil(file)).reason == reason
+
+
+def test_a_large_file_that_is_cut_off_is_refused_and_leaves_nothing(archive: Any) -> None:
+    file = archive.part10(archive.image(1, PixelData=bytes(2 * HEAD_BYTES)))
+    assert refused(archive, file[:-1]).reason == "truncated"
+
+
+def test_an_object_without_a_study_is_refused(archive: Any) -> None:
+    assert refused(archive, archive.part10(archive.image(1, StudyInstanceUID=None))).reason == "no-uid"
+
+
+def test_compressed_pixels_in_a_transfer_syntax_nobody_tells_are_refused(archive: Any) -> None:
+    bare = data_set(archive.part10(archive.image(1), JPEGLSLossless))
+    assert refused(archive, bare).reason == "no-transfer-syntax"
 
 
 def test_an_object_of_another_study_is_refused(archive: Any) -> None:
