@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Connection, Select, and_, func, or_, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.results import artifact_of
-from dicom_node.archive.schema import artifact, job, parcel, result_set, study
+from dicom_node.archive.schema import artifact, instance, job, parcel, result_set, series, study
 from dicom_node.domain.parcel import Artifact, Parcel, ParcelState
 from dicom_node.errors import DicomNodeError, LedgerError
+
+_TO_SEND = and_(parcel.c.state == ParcelState.DUE, parcel.c.next_try <= db_now())
+_TO_VERIFY = and_(parcel.c.state == ParcelState.SENT, parcel.c.verify_at <= db_now())
+_UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
 
 
 class Parcels:
@@ -22,11 +26,19 @@ class Parcels:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def due(self, limit: int = 100) -> tuple[Parcel, ...]:
+    def destinations(self) -> frozenset[str]:
+        """Destinations to which something is to be sent now, or where something is to be looked for."""
+        with self.database.read() as connection:
+            statement = select(parcel.c.destination).where(or_(_TO_SEND, _TO_VERIFY)).distinct()
+            return frozenset(connection.execute(statement).scalars())
+
+    def due(self, destination: str | None = None, limit: int = 100) -> tuple[Parcel, ...]:
         """Parcels that are to be sent now, oldest first."""
-        return self._read(
-            _parcels().where(parcel.c.state == ParcelState.DUE, parcel.c.next_try <= db_now()).limit(limit)
-        )
+        return self._read(_of(destination, _parcels().where(_TO_SEND).limit(limit)))
+
+    def to_verify(self, destination: str, limit: int = 100) -> tuple[Parcel, ...]:
+        """Sent parcels that are to be looked for in the peer now, oldest first."""
+        return self._read(_of(destination, _parcels().where(_TO_VERIFY).limit(limit)))
 
     def all(
         self, *, study_id: int | None = None, states: Sequence[ParcelState] = (), limit: int = 1000
@@ -39,52 +51,137 @@ class Parcels:
             statement = statement.where(parcel.c.state.in_(states))
         return self._read(statement)
 
-    def sent(self, parcel_id: int, by: str = "courier") -> None:
-        """Every object was answered with Success."""
-        values = {"state": ParcelState.SENT, "tries": parcel.c.tries + 1, "error": None}
+    def took(self, parcel_id: int, sop_uids: Iterable[str]) -> None:
+        """The peer has stored these objects of it, whatever becomes of the others."""
         with self.database.write() as connection:
-            changed = connection.execute(
-                update(parcel)
-                .where(parcel.c.id == parcel_id, parcel.c.state == ParcelState.DUE)
-                .values(**values, sent_at=db_now())
-                .returning(parcel.c.study_id, parcel.c.destination)
-            ).first()
-            if changed is not None:
-                detail = {"destination": changed.destination}
-                events.record(connection, "parcel sent", by, detail, study_id=changed.study_id, parcel_id=parcel_id)
+            taken = connection.execute(select(parcel.c.taken).where(parcel.c.id == parcel_id)).scalar_one()
+            connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(taken=sorted({*taken, *sop_uids})))
 
-    def failed(self, parcel_id: int, error: DicomNodeError, pause_s: float, by: str = "courier") -> None:
-        """It could not be sent; try again after the pause. Only a new reason makes a new event."""
-        told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+    def sent(self, parcel_id: int, by: str = "courier", verify_after_s: float | None = None) -> None:
+        """Every object was answered with Success; None: it is not looked for in the peer."""
+        values = {
+            "state": ParcelState.SENT,
+            "tries": parcel.c.tries + 1,
+            "error": None,
+            "refusals": 0,
+            "sent_at": db_now(),
+            "checks": 0,
+            "verify_at": None if verify_after_s is None else db_later(verify_after_s),
+            "verification": "not looked for" if verify_after_s is None else "",
+        }
+        self._change(parcel_id, ParcelState.DUE, values, "parcel sent", by)
+
+    def failed(
+        self,
+        parcel_id: int,
+        error: DicomNodeError,
+        pause_s: float,
+        by: str = "courier",
+        *,
+        sop_uid: str = "",
+        refusal: bool = False,
+    ) -> None:
+        """It could not be sent; try again after the pause. Only a new reason makes a new event.
+
+        ``sop_uid`` is the object it failed on, ``refusal`` whether the peer refused that as it is.
+        """
+        told = _told(error, sop_uid)
+        values = {
+            "tries": parcel.c.tries + 1,
+            "next_try": db_later(pause_s),
+            "refusals": parcel.c.refusals + 1 if refusal else 0,
+            "error": told,
+        }
         with self.database.write() as connection:
-            row = connection.execute(
-                select(parcel.c.study_id, parcel.c.destination, parcel.c.error).where(parcel.c.id == parcel_id)
-            ).one()
-            connection.execute(
-                update(parcel)
-                .where(parcel.c.id == parcel_id, parcel.c.state == ParcelState.DUE)
-                .values(tries=parcel.c.tries + 1, next_try=db_later(pause_s), error=told)
-            )
-            if row.error != told:
-                detail = {"destination": row.destination, **told}
-                events.record(connection, "parcel not sent", by, detail, study_id=row.study_id, parcel_id=parcel_id)
+            before = connection.execute(select(parcel.c.error).where(parcel.c.id == parcel_id)).scalar_one()
+            row = _update(connection, parcel_id, ParcelState.DUE, values)
+            if row is not None and before != told:
+                _record(connection, row, "parcel not sent", by, _shown(told))
+
+    def refused(self, parcel_id: int, error: DicomNodeError, by: str = "courier", *, sop_uid: str = "") -> None:
+        """The peer will not take it as it is, or does not keep it: a person must act."""
+        told = _told(error, sop_uid)
+        values = {"state": ParcelState.REFUSED, "tries": parcel.c.tries + 1, "error": told, "verify_at": None}
+        self._change(parcel_id, (ParcelState.DUE, ParcelState.SENT), values, "parcel refused", by, _shown(told))
+
+    def present(self, parcel_id: int, words: str, by: str = "courier") -> None:
+        """Every object was found in the peer."""
+        values = {"state": ParcelState.PRESENT, "verify_at": None, "verification": words, "losses": 0}
+        self._change(parcel_id, ParcelState.SENT, values, "parcel present", by)
+
+    def look_again(self, parcel_id: int, words: str, pause_s: float) -> None:
+        """It could not be told yet whether the peer has it; ask again after the pause."""
+        values = {"checks": parcel.c.checks + 1, "verify_at": db_later(pause_s), "verification": words}
+        with self.database.write() as connection:
+            _update(connection, parcel_id, ParcelState.SENT, values)
+
+    def unverifiable(self, parcel_id: int, words: str, by: str = "courier") -> None:
+        """It was sent, and the peer cannot tell whether it has it."""
+        values = {"verify_at": None, "verification": words}
+        self._change(parcel_id, ParcelState.SENT, values, "parcel cannot be verified", by, {"message": words})
+
+    def lost(self, parcel_id: int, sop_uids: Iterable[str], error: DicomNodeError, by: str = "courier") -> None:
+        """The peer does not show these objects, although it took them: they are sent again."""
+        told = _told(error)
+        gone = set(sop_uids)
+        with self.database.write() as connection:
+            taken = connection.execute(select(parcel.c.taken).where(parcel.c.id == parcel_id)).scalar_one()
+            values = {
+                "state": ParcelState.DUE,
+                "taken": sorted(set(taken) - gone),
+                "next_try": db_now(),
+                "verify_at": None,
+                "checks": 0,
+                "losses": parcel.c.losses + 1,
+                "verification": "",
+                "error": told,
+            }
+            row = _update(connection, parcel_id, ParcelState.SENT, values)
+            if row is not None:
+                _record(connection, row, "parcel lost", by, _shown(told))
 
     def retry(self, parcel_id: int, by: str) -> None:
-        """Send it again, now.
+        """Send it again, now: what the peer has not taken, or all of it when it has arrived before.
 
         Raises:
-            LedgerError: there is no such parcel.
+            LedgerError: there is no such parcel, or a newer result has replaced it.
         """
         with self.database.write() as connection:
-            row = connection.execute(
-                update(parcel)
-                .where(parcel.c.id == parcel_id)
-                .values(state=ParcelState.DUE, next_try=db_now())
-                .returning(parcel.c.study_id)
-            ).first()
+            row = self._still_wanted(connection, parcel_id)
+            values = {"state": ParcelState.DUE, "next_try": db_now(), "refusals": 0, "losses": 0, "verify_at": None}
+            if row.state not in _UNSENT:
+                values |= {"taken": [], "verification": "", "error": None}
+            _update(connection, parcel_id, tuple(ParcelState), values)
+            _record(connection, row, "parcel to be sent again", by)
+
+    def hold(self, parcel_id: int, by: str, why: str = "") -> None:
+        """Keep it back until a person releases it.
+
+        Raises:
+            LedgerError: there is no such parcel, or it has been sent.
+        """
+        told = {"reason": "held", "message": why or f"held back by {by}", "remedy": "dicom-node parcels release"}
+        with self.database.write() as connection:
+            values = {"state": ParcelState.HELD, "error": told}
+            row = _update(connection, parcel_id, (ParcelState.DUE, ParcelState.REFUSED), values)
             if row is None:
-                raise LedgerError(f"there is no parcel {parcel_id}", reason="no-such-parcel")
-            events.record(connection, "parcel to be sent again", by, study_id=row.study_id, parcel_id=parcel_id)
+                state = _one(connection, parcel_id).state
+                raise LedgerError(f"parcel {parcel_id} is {state}; only what is due can be held", reason="not-due")
+            _record(connection, row, "parcel held", by, _shown(told))
+
+    def release(self, parcel_id: int, by: str) -> None:
+        """Send a parcel that was held back.
+
+        Raises:
+            LedgerError: there is no such parcel, it is not held, or a newer result has replaced it.
+        """
+        with self.database.write() as connection:
+            row = self._still_wanted(connection, parcel_id)
+            if row.state != ParcelState.HELD:
+                raise LedgerError(f"parcel {parcel_id} is not held but {row.state}", reason="not-held")
+            values = {"state": ParcelState.DUE, "next_try": db_now(), "error": None}
+            _update(connection, parcel_id, ParcelState.HELD, values)
+            _record(connection, row, "parcel released", by)
 
     def counts(self) -> dict[str, int]:
         """Number of parcels by state."""
@@ -92,27 +189,129 @@ class Parcels:
             rows = connection.execute(select(parcel.c.state, func.count()).group_by(parcel.c.state)).all()
         return {str(state): int(count) for state, count in rows}
 
+    def _change(
+        self,
+        parcel_id: int,
+        states: ParcelState | tuple[ParcelState, ...],
+        values: dict[str, Any],
+        kind: str,
+        by: str,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        with self.database.write() as connection:
+            row = _update(connection, parcel_id, states, values)
+            if row is not None:
+                _record(connection, row, kind, by, detail)
+
+    def _still_wanted(self, connection: Connection, parcel_id: int) -> Any:
+        row = _one(connection, parcel_id)
+        if row.standing not in (None, "current"):
+            raise LedgerError(
+                f"the results of parcel {parcel_id} are {row.standing}: they are not to be sent any more",
+                reason="not-current",
+                remedy="retry the parcel of the newer result; see: dicom-node parcels list",
+            )
+        return row
+
     def _read(self, statement: Select[Any]) -> tuple[Parcel, ...]:
         with self.database.read() as connection:
             rows = connection.execute(statement).all()
-            sets = {row.result_set_id for row in rows}
-            found = connection.execute(
-                select(artifact).where(artifact.c.result_set_id.in_(sets)).order_by(artifact.c.id)
-            ).all()
-        artifacts: dict[int, list[Artifact]] = defaultdict(list)
-        for row in found:
-            artifacts[row.result_set_id].append(artifact_of(row))
-        return tuple(_parcel(row, tuple(artifacts[row.result_set_id])) for row in rows)
+            made = _results(connection, {row.result_set_id for row in rows if row.result_set_id is not None})
+            routed = _received(connection, {number for row in rows for number in row.instances or ()})
+        return tuple(
+            _parcel(
+                row,
+                tuple(routed[number] for number in row.instances if number in routed)
+                if row.result_set_id is None
+                else tuple(made[row.result_set_id]),
+            )
+            for row in rows
+        )
 
 
 def _parcels() -> Select[Any]:
     return (
         select(parcel, study.c.study_uid, result_set.c.job_id, job.c.model)
         .join(study, study.c.id == parcel.c.study_id)
-        .join(result_set, result_set.c.id == parcel.c.result_set_id)
-        .join(job, job.c.id == result_set.c.job_id)
+        .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
+        .outerjoin(job, job.c.id == result_set.c.job_id)
         .order_by(parcel.c.id)
     )
+
+
+def _of(destination: str | None, statement: Select[Any]) -> Select[Any]:
+    return statement if destination is None else statement.where(parcel.c.destination == destination)
+
+
+def _one(connection: Connection, parcel_id: int) -> Any:
+    row = connection.execute(
+        select(parcel.c.id, parcel.c.study_id, parcel.c.destination, parcel.c.state, result_set.c.standing)
+        .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
+        .where(parcel.c.id == parcel_id)
+    ).first()
+    if row is None:
+        raise LedgerError(f"there is no parcel {parcel_id}", reason="no-such-parcel")
+    return row
+
+
+def _update(
+    connection: Connection, parcel_id: int, states: ParcelState | tuple[ParcelState, ...], values: dict[str, Any]
+) -> Any:
+    """The parcel, or None when it was in none of the states and nothing was changed."""
+    allowed = (states,) if isinstance(states, ParcelState) else states
+    return connection.execute(
+        update(parcel)
+        .where(parcel.c.id == parcel_id, parcel.c.state.in_(allowed))
+        .values(**values)
+        .returning(parcel.c.id, parcel.c.study_id, parcel.c.destination)
+    ).first()
+
+
+def _record(connection: Connection, row: Any, kind: str, by: str, detail: dict[str, Any] | None = None) -> None:
+    told = {"destination": row.destination, **(detail or {})}
+    events.record(connection, kind, by, told, study_id=row.study_id, parcel_id=row.id)
+
+
+def _told(error: DicomNodeError, sop_uid: str = "") -> dict[str, str]:
+    told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+    return {**told, "object": sop_uid} if sop_uid else told
+
+
+def _shown(told: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in told.items() if key != "object"}
+
+
+def _results(connection: Connection, sets: set[int]) -> dict[int, list[Artifact]]:
+    """Result objects by result set."""
+    statement = select(artifact).where(artifact.c.result_set_id.in_(sets)).order_by(artifact.c.id)
+    made: dict[int, list[Artifact]] = defaultdict(list)
+    for row in connection.execute(statement).all():
+        made[row.result_set_id].append(artifact_of(row))
+    return made
+
+
+def _received(connection: Connection, ids: set[int]) -> dict[int, Artifact]:
+    """Received objects by their row id."""
+    found: dict[int, Artifact] = {}
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), 500):
+        statement = (
+            select(instance, series.c.series_uid, series.c.modality)
+            .join(series, series.c.id == instance.c.series_id)
+            .where(instance.c.id.in_(wanted[start : start + 500]))
+        )
+        for row in connection.execute(statement).all():
+            found[row.id] = Artifact(
+                (row.modality or "object").lower(),
+                row.sop_uid,
+                row.sop_class,
+                row.series_uid,
+                row.transfer_syntax,
+                row.digest,
+                row.path,
+                row.size,
+            )
+    return found
 
 
 def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
@@ -121,7 +320,8 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
         study_id=row.study_id,
         study_uid=row.study_uid,
         job_id=row.job_id,
-        model=row.model,
+        model=row.model or "",
+        rule=row.rule or "",
         destination=row.destination,
         state=ParcelState(row.state),
         tries=row.tries,
@@ -130,4 +330,9 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
         created_at=row.created_at,
         sent_at=row.sent_at,
         artifacts=artifacts,
+        taken=frozenset(row.taken),
+        refusals=row.refusals,
+        checks=row.checks,
+        losses=row.losses,
+        verification=row.verification,
     )

@@ -79,6 +79,8 @@ def parcel(record: Parcel) -> dict[str, Any]:
         "sent_at": time(record.sent_at),
         "error": error(record.error),
         "objects": [made.sop_uid for made in record.artifacts],
+        "taken": sorted(record.taken),
+        "verification": record.verification,
     }
 
 

@@ -1,8 +1,9 @@
-"""Parcels: results on their way to one destination.
+"""Parcels: results, or received objects, on their way to one destination.
 
 due -> sent -> present -> committed
- |       refused: the peer will not take it as it is
- held: a person, or a newer result, keeps it back
+ |      |-> due again: the peer does not show what it took
+ |-> refused: the peer will not take it as it is; a person must act
+ |-> held: a person, or a newer result, keeps it back
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class ParcelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One result object: a file of ours, encoded once and sent as these bytes ever after."""
+    """One object: a file of ours, encoded or received once and sent as these bytes ever after."""
 
-    kind: str  # seg, sr
+    kind: str  # seg, sr; of received objects the modality in small letters
     sop_uid: str
     sop_class: str
     series_uid: str
@@ -41,13 +42,14 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Objects of one result set for one destination."""
+    """Objects of one result set, or received objects, for one destination."""
 
     id: int
     study_id: int
     study_uid: str
-    job_id: int
-    model: str
+    job_id: int | None  # none: received objects
+    model: str  # empty: likewise
+    rule: str  # that sends received objects on; empty for results
     destination: str
     state: ParcelState
     tries: int
@@ -56,3 +58,15 @@ class Parcel:
     created_at: datetime
     sent_at: datetime | None
     artifacts: tuple[Artifact, ...]
+    taken: frozenset[str]  # SOP Instance UIDs that the peer has stored
+    refusals: int  # tries in a row that the peer refused for good
+    checks: int  # looks for it in the peer since it was sent last
+    losses: int  # times that it was taken and then not found
+    verification: str  # what came of the looks, in words
+
+    @property
+    def missing(self) -> tuple[Artifact, ...]:
+        """What the peer has not taken yet; the one that failed last comes last, so that it hinders no other."""
+        failed = (self.error or {}).get("object")
+        untaken = [made for made in self.artifacts if made.sop_uid not in self.taken]
+        return tuple(sorted(untaken, key=lambda made: made.sop_uid == failed))
