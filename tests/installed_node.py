@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+import pytest
 from peers import Orthanc, echoscu, end, free_port, storescu, wait_until
 
 Part = Literal["broker", "node", "acceptor", "worker", "pool child", "host"]
@@ -31,7 +33,7 @@ CONFIGURATION = """
 host = "127.0.0.1"
 port = {port}
 data_dir = "data"
-{node}
+
 [web]
 port = {web_port}
 
@@ -47,6 +49,7 @@ longest_pause_seconds = 2
 [worker]
 devices = ["cpu"]
 maximum_attempts = {attempts}
+lease_seconds = {lease_seconds}
 
 [models]
 folders = [{folders}]
@@ -76,6 +79,7 @@ class InstalledNode:
     rules: str  # [[rules]] of the configuration, as TOML; and whatever else belongs into it
     models: Sequence[Path] = ()
     attempts: int = 3
+    lease_seconds: float = 60
     port: int = field(default_factory=free_port)
     web_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -96,7 +100,7 @@ class InstalledNode:
             port=self.port,
             web_port=self.web_port,
             attempts=self.attempts,
-            node="",
+            lease_seconds=self.lease_seconds,
             folders=", ".join(f'"{folder}"' for folder in self.models),
             pacs_aet=self.pacs.aet,
             pacs_port=self.pacs.dicom_port,
@@ -229,8 +233,8 @@ class InstalledNode:
 
         try:
             return dict(wait_until(stands, f"study {study_uid} to be {standing}", seconds=seconds))
-        except BaseException:
-            print(json.dumps(self.story(study_uid), indent=1), self.log_tail(), sep="\n")
+        except pytest.fail.Exception:
+            sys.stdout.write(json.dumps(self.story(study_uid), indent=1) + "\n" + self.log_tail())
             raise
 
     def log_tail(self, characters: int = 6000) -> str:

@@ -71,7 +71,7 @@ def _sorted(points: Points) -> Points:
 
 
 def measurements_of(sr: Dataset) -> dict[tuple[frozenset[int], str, str], tuple[float, str]]:
-    """(segment numbers, code of the concept, code of the derivation or empty) -> (value, UCUM unit), of a TID 1500 SR."""
+    """What a TID 1500 SR measures: (segment numbers, codes of concept and derivation or "") -> (value, UCUM unit)."""
     found = {}
     for group in _containers(sr, "125007"):
         segments: frozenset[int] = frozenset()

@@ -9,6 +9,7 @@ from bundles import write_bundle
 
 from dicom_node.catalogue import METADATA_KEYS
 
+TISSUE = '{ CodeValue = "85756007", CodingSchemeDesignator = "SCT", CodeMeaning = "Tissue" }'
 CONTRACT = """
 [model]
 name = "{name}"
@@ -32,8 +33,8 @@ name = "bright"
 labelID = 1
 SegmentLabel = "Bright"
 recommendedDisplayRGBValue = [255, 0, 0]
-SegmentedPropertyCategoryCodeSequence = {{ CodeValue = "85756007", CodingSchemeDesignator = "SCT", CodeMeaning = "Tissue" }}
-SegmentedPropertyTypeCodeSequence = {{ CodeValue = "85756007", CodingSchemeDesignator = "SCT", CodeMeaning = "Tissue" }}
+SegmentedPropertyCategoryCodeSequence = {tissue}
+SegmentedPropertyTypeCodeSequence = {tissue}
 
 [[measurements]]
 name = "volume"
@@ -52,7 +53,7 @@ def serve_bundle(
     """Write a bundle for MR whose network runs the statements ``body`` first; the name it is served under."""
     write_bundle(folder, body)
     name = folder.name
-    contract = CONTRACT.format(name=name, slices=slices, time_limit_s=time_limit_s, memory_mb=memory_mb)
+    contract = CONTRACT.format(name=name, slices=slices, time_limit_s=time_limit_s, memory_mb=memory_mb, tissue=TISSUE)
     (folder / "model.toml").write_text(contract)
     (folder / "LICENSE").write_text("Public domain.\n")
     metadata = dict.fromkeys(METADATA_KEYS, "tests") | {"version": "1.0.0", "network_data_format": {}}

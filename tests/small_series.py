@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 def small_series(
     slices: int = 6, *, shape: tuple[int, int] = (24, 20), step: float = 3.0, **attributes: Any
 ) -> list[Dataset]:
-    """A series of axial MR images; ``attributes`` are set in each, and a study of its own is made unless one is told."""
+    """A series of axial MR images, of a study of its own unless ``attributes``, which are set in each, name one."""
     common = {
         "SpecificCharacterSet": "ISO_IR 192",
         "SOPClassUID": MRImageStorage,

@@ -118,4 +118,4 @@ def _tell_the_log(request: pytest.FixtureRequest) -> Iterator[None]:
     before = served.log.stat().st_size if served else 0
     yield
     if served:
-        print(served.log.read_text(errors="replace")[before:])
+        sys.stdout.write(served.log.read_text(errors="replace")[before:])
