@@ -144,6 +144,8 @@ class Association:
                 left -= len(part)
                 self._socket.sendall(head + command.pdu(context, 0 if left else 2, part))
                 head = b""
+        except TimeoutError as error:
+            raise self._error("it stopped taking data in the middle of an object", "stalled", "see its log") from error
         except OSError as error:
             raise self._lost(error) from error
 

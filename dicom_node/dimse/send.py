@@ -38,6 +38,18 @@ class SendOutcome:
     status: int | None  # of the C-STORE response; None: there was none
     ok: bool  # the peer has stored it, perhaps with a warning
     message: str  # in plain words; empty for plain success
+    reason: str = ""  # why it is not there: one of the REASONS, or the reason of the PeerError that ended it
+
+
+REASONS = {
+    "context-refused": "the peer takes no such SOP class, or not in this transfer syntax",
+    "object-refused": "the peer does not take this object as it is",
+    "out-of-resources": "the peer has no room for it now",
+    "peer-failure": "the peer failed on it",
+    "unreadable-file": "our file cannot be read",
+    "not-sent": "its turn did not come, since the association was lost before",
+}
+REFUSALS = ("context-refused", "object-refused")  # sending it again changes nothing as long as the peer is as it is
 
 
 class Sender:
@@ -47,46 +59,50 @@ class Sender:
         self._timeout_s = timeout_s  # for the connection, and for each answer of the peer
 
     def send(self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]) -> list[SendOutcome]:
-        """Send the objects in order, over one association as long as 128 presentation contexts are enough.
-
-        Outcomes are in the order of ``objects``. When an association is lost, the object under way and those
-        after it are reported as not sent; the one under way may nevertheless have arrived.
+        """Send the objects, and return what became of them, in the order of ``objects``: see :meth:`outcomes`.
 
         Raises:
             PeerError: the first association cannot be opened, so nothing was sent.
         """
-        outcomes: list[SendOutcome] = []
-        for group in _groups(objects):
-            try:
-                outcomes += self._send_group(peer, calling_ae, group)
-            except PeerError as error:
-                if not outcomes:
-                    raise
-                outcomes += [_not_sent(each, error) for each in group]
-        return outcomes
+        return list(self.outcomes(peer, calling_ae, objects))
 
-    def _send_group(self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]) -> list[SendOutcome]:
-        proposals = list(dict.fromkeys(each.proposal for each in objects))
-        association = Association(peer, calling_ae, proposals, timeout_s=self._timeout_s)
-        return list(_send_over(association, peer, objects))
+    def outcomes(self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]) -> Iterator[SendOutcome]:
+        """Send the objects in order, over one association as long as 128 presentation contexts are enough.
+
+        Each outcome comes as soon as it is known. When an association is lost, the object under way and those
+        after it are reported as not sent, these with the reason ``not-sent``; the one under way may nevertheless
+        have arrived. Closing the iterator early aborts the association.
+
+        Raises:
+            PeerError: the first association cannot be opened, so nothing was sent.
+        """
+        for number, group in enumerate(_groups(objects)):
+            proposals = list(dict.fromkeys(each.proposal for each in group))
+            try:
+                association = Association(peer, calling_ae, proposals, timeout_s=self._timeout_s)
+            except PeerError as error:
+                if number == 0:
+                    raise
+                yield _not_sent(group[0], error, error.reason)
+                yield from (_not_sent(each, error) for each in group[1:])
+            else:
+                yield from _send_over(association, peer, group)
 
 
 def _send_over(
     association: Association, peer: PeerSettings, objects: Sequence[OutgoingObject]
 ) -> Iterator[SendOutcome]:
-    lost: PeerError | None = None
-    for each in objects:
-        if lost is not None:
-            yield _not_sent(each, lost)
-            continue
-        try:
-            yield _send_one(association, peer, each)
-        except PeerError as error:
-            association.abort()
-            lost = error
-            yield _not_sent(each, error)
-    if lost is None:
-        association.release()
+    left = iter(objects)
+    with association:  # closed early, it is aborted
+        for each in left:
+            try:
+                outcome = _send_one(association, peer, each)
+            except PeerError as error:
+                association.abort()
+                yield _not_sent(each, error, error.reason)
+                yield from (_not_sent(other, error) for other in left)
+                return
+            yield outcome
 
 
 def _send_one(association: Association, peer: PeerSettings, each: OutgoingObject) -> SendOutcome:
@@ -100,24 +116,40 @@ def _send_one(association: Association, peer: PeerSettings, each: OutgoingObject
             False,
             f"{name(peer)} does not take SOP class {each.sop_class_uid} in transfer syntax "
             f"{each.transfer_syntax_uid}: {why}",
+            "context-refused",
         )
     try:
         file = _open_data_set(each.path)
     except (NotDicomError, OSError) as error:
-        return SendOutcome(uid, None, False, f"the file cannot be sent: {error}")
+        return SendOutcome(uid, None, False, f"the file cannot be sent: {error}", "unreadable-file")
     with file:
         association.store(agreed.id, each.sop_class_uid, uid, file)
     answer, _ = association.response()
     status = answer.number(0x0900)
     if status is None:
-        return SendOutcome(uid, None, False, f"{name(peer)} answered without a status")
+        return SendOutcome(uid, None, False, f"{name(peer)} answered without a status", "peer-failure")
     comment = answer.elements.get(0x0902, b"").strip(b"\0 ").decode("latin-1")
-    return SendOutcome(uid, status, stored(status), _describe(status, comment))
+    return SendOutcome(uid, status, stored(status), _describe(status, comment), _reason(status))
 
 
 def stored(status: int) -> bool:
-    """Whether a C-STORE status means that the peer has the object: success or a warning (PS3.7 C.1, PS3.4 B.2.3)."""
-    return status in (0x0000, 0x0001, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF
+    """Whether a C-STORE status means that the peer has the object (PS3.7 C, PS3.4 B.2.3).
+
+    These are success, the warnings, and 0x0111: an object of this UID is there already.
+    """
+    return status in (0x0000, 0x0001, 0x0107, 0x0111, 0x0116) or 0xB000 <= status <= 0xBFFF
+
+
+def _reason(status: int) -> str:
+    if stored(status):
+        return ""
+    if status >> 8 == 0xA7:
+        return "out-of-resources"
+    # Processing failure (0x0110) and cancelled, or pending, answers are no judgement of the object.
+    return "object-refused" if status >> 8 == 0xA9 or status >> 12 == 0xC or status in _REFUSED else "peer-failure"
+
+
+_REFUSED = (0x0105, 0x0106, 0x0112, 0x0115, 0x0117, 0x0118, 0x0119, 0x0120, 0x0121, 0x0122, 0x0124)  # PS3.7 C.5
 
 
 def _describe(status: int, comment: str) -> str:
@@ -125,6 +157,7 @@ def _describe(status: int, comment: str) -> str:
         return ""
     meaning = {
         0x0110: "processing failure",
+        0x0111: "an object of this UID is there already",
         0x0117: "invalid SOP instance UID",
         0x0122: "SOP class not supported",
         0x0124: "not authorized",
@@ -138,8 +171,8 @@ def _describe(status: int, comment: str) -> str:
     return f"0x{status:04X} {meaning}" + (f": {comment}" if comment else "")
 
 
-def _not_sent(each: OutgoingObject, error: PeerError) -> SendOutcome:
-    return SendOutcome(each.sop_instance_uid, None, False, f"not sent: {error.message}")
+def _not_sent(each: OutgoingObject, error: PeerError, reason: str = "not-sent") -> SendOutcome:
+    return SendOutcome(each.sop_instance_uid, None, False, f"not sent: {error.message}", reason)
 
 
 def _groups(objects: Sequence[OutgoingObject]) -> Iterator[list[OutgoingObject]]:
