@@ -24,6 +24,7 @@ HEAD_BYTES = 1 << 18  # held until the file meta information is whole; the ident
 DICOMDIR = "1.2.840.10008.1.3.10"  # Media Storage Directory Storage: it lists objects and is none
 
 _IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _PREAMBLE = b"\0" * 128 + b"DICM"
 _ENCAPSULATED = b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff"  # the header of Pixel Data of undefined length
 _SOP_CLASS, _SOP_UID, _STUDY_UID = 0x00080016, 0x00080018, 0x0020000D
@@ -201,6 +202,8 @@ def _guess(start: bytes, name: Path) -> str:
             return EXPLICIT_LITTLE
         if start[6:8] == b"\0\0":
             return _IMPLICIT_LITTLE
+    if len(start) == 8 and start[:2] == b"\x00\x08" and start[4:6].isalpha() and start[4:6].isupper():
+        return _EXPLICIT_BIG
     raise NotDicomError(
         f"{name} is no DICOM file: 'DICM' does not stand at byte 128, and no data set begins it",
         remedy="convert it to a DICOM Part 10 file",

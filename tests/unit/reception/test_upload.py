@@ -62,7 +62,7 @@ def test_a_missing_preamble_does_no_harm(archive: Any, kept_from: int) -> None:
     assert data_set(take(archive, [file[kept_from:]]).read_bytes()) == data_set(file)
 
 
-@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"])
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
 def test_a_bare_data_set_is_recognised(archive: Any, syntax: str) -> None:
     bare = data_set(archive.part10(archive.image(1), syntax))
     kept = take(archive, [bare])
