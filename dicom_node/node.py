@@ -18,6 +18,7 @@ from dicom_node.archive.places import Places
 from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
+from dicom_node.dimse.find import instances_held
 from dicom_node.dimse.send import Sender
 from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
@@ -89,13 +90,15 @@ class Node:
         self._publisher = Publisher(settings)
         indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints)
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
+        sender = Sender(settings.delivery.timeout_seconds)
+        self._courier = Courier(settings, self.parcels, sender.outcomes, instances_held)
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
             Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
             Stage("planner", planner.tick, PASS_PAUSE_S),
             Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, PASS_PAUSE_S),
-            Stage("courier", Courier(settings, self.parcels, Sender().send).tick, PASS_PAUSE_S),
+            Stage("courier", self._courier.tick, PASS_PAUSE_S),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -110,6 +113,7 @@ class Node:
             stop.set()
             for thread in threads:
                 thread.join()
+            self._courier.close()
             self._hints.close()
             self._publisher.close()
             self.database.close()

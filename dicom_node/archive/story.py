@@ -31,7 +31,7 @@ def story(database: Database, study_id: int) -> dict[str, Any]:
         seen = connection.execute(select(series).where(series.c.study_id == study_id).order_by(series.c.id)).all()
         problems = _problems(connection, study_id)
         results = _results(connection, [found.id for found in jobs])
-    told = _standing(row, jobs, [sent for sent in parcels if results.get(sent.job_id) == "current"])
+    told = _standing(row, jobs, [sent for sent in parcels if sent.job_id and results.get(sent.job_id) == "current"])
     return {
         "id": row.id,
         "study_uid": row.study_uid,

@@ -1,88 +1,71 @@
-"""The courier: sends due parcels, one association per destination, until they have arrived."""
+"""The courier: gives every destination that has something due a lane of its own, so that none delays another."""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+import threading
+import time
 
 from dicom_node.archive.parcels import Parcels
-from dicom_node.delivery.backoff import pause_s
-from dicom_node.dimse.send import OutgoingObject, SendOutcome
-from dicom_node.domain.parcel import Parcel
-from dicom_node.errors import DicomNodeError, PeerError
-from dicom_node.settings import PeerSettings, Settings
+from dicom_node.delivery.lane import Lane, Sends
+from dicom_node.delivery.verify import Holds, Verifier
+from dicom_node.errors import DicomNodeError
+from dicom_node.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
-class Sends(Protocol):
-    """What sends objects over one association; ``dicom_node.dimse.send.send`` is the real one."""
-
-    def __call__(
-        self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
-    ) -> Sequence[SendOutcome]: ...
+_MOST_LANES = 32  # destinations served at the same time
+_REST_S = 5.0  # of a destination after a fault of ours
+_CLOSE_S = 5.0  # longest wait for lanes to end; what they leave is due at the next start
 
 
 class Courier:
-    """One pass sends what is due; a parcel that fails waits longer each time and is never given up."""
+    """Starts lanes; each runs until nothing is due at its destination, and is started again when something is."""
 
-    def __init__(self, settings: Settings, parcels: Parcels, send: Sends) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, parcels: Parcels, send: Sends, holds: Holds) -> None:
         self._parcels = parcels
-        self._send = send
+        self._stop = threading.Event()
+        self._lane = Lane(settings, parcels, send, Verifier(settings, parcels, holds), self._stop)
+        self._running: dict[str, threading.Thread] = {}
+        self._troubles: dict[str, DicomNodeError] = {}
 
     def tick(self) -> int:
-        """Try every due parcel once; returns how many arrived."""
-        groups: dict[str, list[Parcel]] = defaultdict(list)
-        for parcel in self._parcels.due():
-            groups[parcel.destination].append(parcel)
-        return sum(self._deliver(destination, parcels) for destination, parcels in groups.items())
+        """Start a lane for each destination that needs one and has none; returns how many were started.
 
-    def _deliver(self, destination: str, parcels: Sequence[Parcel]) -> int:
-        peer = self._settings.peer(destination)
-        if peer is None:
-            error = PeerError(
-                f"no peer is named {destination!r} any more",
-                reason="unknown-peer",
-                remedy=f"add [[peers]] with name = {destination!r} to the configuration",
-            )
-            return self._failed(parcels, error)
+        Raises:
+            DicomNodeError: a lane that ended met trouble that is not its peer's; told once.
+        """
+        self._running = {name: thread for name, thread in self._running.items() if thread.is_alive()}
+        waiting = sorted(self._parcels.destinations() - self._running.keys())
+        started = waiting[: max(0, _MOST_LANES - len(self._running))]
+        for destination in started:
+            # A daemon, since a stalled peer must not keep the process from ending.
+            thread = threading.Thread(target=self._run, args=(destination,), name=f"to {destination}", daemon=True)
+            self._running[destination] = thread
+            thread.start()
+        if self._troubles:
+            raise self._troubles.popitem()[1]
+        return len(started)
+
+    def settle(self, within_s: float) -> bool:
+        """Wait until no lane runs; false when some still do after ``within_s`` seconds."""
+        deadline = time.monotonic() + within_s
+        for thread in tuple(self._running.values()):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._running.values())
+
+    def close(self) -> None:
+        """End the lanes after the object that each is sending."""
+        self._stop.set()
+        if not self.settle(_CLOSE_S):
+            log.warning("deliveries were cut off; they go on at the next start")
+
+    def _run(self, destination: str) -> None:
         try:
-            outcomes = self._send(peer, self._settings.node.ae_title, self._objects(parcels))
-        except PeerError as error:
-            return self._failed(parcels, error)
-        told = {outcome.sop_instance_uid: outcome for outcome in outcomes}
-        return sum(self._settle(parcel, told, peer) for parcel in parcels)
-
-    def _objects(self, parcels: Sequence[Parcel]) -> list[OutgoingObject]:
-        root = self._settings.node.data_dir
-        return [
-            OutgoingObject(Path(root / made.path), made.sop_class, made.sop_uid, made.transfer_syntax)
-            for parcel in parcels
-            for made in parcel.artifacts
-        ]
-
-    def _settle(self, parcel: Parcel, told: dict[str, SendOutcome], peer: PeerSettings) -> int:
-        missing = [made for made in parcel.artifacts if made.sop_uid not in told or not told[made.sop_uid].ok]
-        if not missing:
-            self._parcels.sent(parcel.id)
-            log.info("parcel %d is in %s", parcel.id, peer.name)
-            return 1
-        first = told.get(missing[0].sop_uid)
-        error = PeerError(
-            f"{peer.name} did not take the {missing[0].kind.upper()}: {first.message if first else 'not sent'}",
-            reason="not-stored",
-            remedy=f"see the log of {peer.ae_title}; it is tried again by itself",
-        )
-        return self._failed([parcel], error)
-
-    def _failed(self, parcels: Sequence[Parcel], error: DicomNodeError) -> int:
-        delivery = self._settings.delivery
-        for parcel in parcels:
-            wait = pause_s(parcel.tries + 1, delivery.first_pause_seconds, delivery.longest_pause_seconds)
-            self._parcels.failed(parcel.id, error, wait)
-            log.warning("parcel %d not delivered, again in %.0f s: %s", parcel.id, wait, error)
-        return 0
+            self._lane.run(destination)
+        except DicomNodeError as error:
+            self._troubles[destination] = error
+        except Exception as error:
+            log.exception("delivery to %s: unforeseen", destination)
+            self._troubles[destination] = DicomNodeError(f"delivery to {destination}: {type(error).__name__}: {error}")
+            self._stop.wait(_REST_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from io import BytesIO
 from typing import Literal
 
@@ -36,14 +37,38 @@ def find(
     query = copy.deepcopy(identifier)
     query.QueryRetrieveLevel = level
     with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
-        agreed = association.agreed(_PROPOSAL)
-        if agreed is None:
-            why = association.refused(_PROPOSAL)
-            raise PeerError(f"{name(peer)}: C-FIND (Study Root) is not accepted ({why})", reason="context-refused")
-        syntax = UID(agreed.transfer_syntax)
-        encoded = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
-        association.request(agreed.id, C_FIND_RQ, STUDY_ROOT_FIND, encoded)
-        return _matches(association, peer, syntax)
+        return _ask(association, peer, query)
+
+
+def instances_held(
+    peer: PeerSettings, calling_ae: str, study_uid: str, series_uids: Iterable[str], timeout_s: float = 30.0
+) -> frozenset[str]:
+    """SOP Instance UIDs that the peer has in these series of a study, asked over one association.
+
+    Raises:
+        PeerError: the peer cannot be asked, or answers with a failure.
+    """
+    held: set[str] = set()
+    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
+        for series_uid in series_uids:
+            query = Dataset()
+            query.QueryRetrieveLevel = "IMAGE"
+            query.StudyInstanceUID = study_uid
+            query.SeriesInstanceUID = series_uid
+            query.SOPInstanceUID = ""
+            held |= {str(match.get("SOPInstanceUID", "")) for match in _ask(association, peer, query)}
+    return frozenset(held)
+
+
+def _ask(association: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:
+    agreed = association.agreed(_PROPOSAL)
+    if agreed is None:
+        why = association.refused(_PROPOSAL)
+        raise PeerError(f"{name(peer)}: C-FIND (Study Root) is not accepted ({why})", reason="context-refused")
+    syntax = UID(agreed.transfer_syntax)
+    encoded = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
+    association.request(agreed.id, C_FIND_RQ, STUDY_ROOT_FIND, encoded)
+    return _matches(association, peer, syntax)
 
 
 def _matches(association: Association, peer: PeerSettings, syntax: UID) -> list[Dataset]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,7 +66,9 @@ class Sender:
         """
         return list(self.outcomes(peer, calling_ae, objects))
 
-    def outcomes(self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]) -> Iterator[SendOutcome]:
+    def outcomes(
+        self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
+    ) -> Generator[SendOutcome, None, None]:
         """Send the objects in order, over one association as long as 128 presentation contexts are enough.
 
         Each outcome comes as soon as it is known. When an association is lost, the object under way and those
