@@ -95,7 +95,7 @@ class Parcels:
         with self.database.write() as connection:
             before = connection.execute(select(parcel.c.error).where(parcel.c.id == parcel_id)).scalar_one()
             row = _update(connection, parcel_id, ParcelState.DUE, values)
-            if row is not None and before != told:
+            if row is not None and _shown(before or {}) != _shown(told):
                 _record(connection, row, "parcel not sent", by, _shown(told))
 
     def refused(self, parcel_id: int, error: DicomNodeError, by: str = "courier", *, sop_uid: str = "") -> None:

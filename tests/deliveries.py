@@ -1,0 +1,116 @@
+"""Deliveries in tests: parcels in a ledger, and a peer that does as it is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import insert, update
+from stories import Writer
+
+from dicom_node.archive import events
+from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.parcels import Parcels
+from dicom_node.archive.schema import artifact, parcel
+from dicom_node.delivery.lane import Lane
+from dicom_node.delivery.verify import Verifier
+from dicom_node.dimse.send import OutgoingObject, SendOutcome
+from dicom_node.domain.parcel import Parcel
+from dicom_node.errors import PeerError
+from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
+
+Answer = Callable[[OutgoingObject], str]
+LOST = ("lost", "aborted", "stalled", "no-answer")
+
+
+@dataclass
+class ScriptedPeer:
+    """Answers each object with a reason, empty for Success; keeps what it took unless it is forgetful."""
+
+    answer: Answer = lambda each: ""
+    unreachable: bool = False
+    forgetful: bool = False
+    cannot_tell: str = ""  # reason of the error that C-FIND ends with
+    associations: list[list[str]] = field(default_factory=list)  # what each was opened for
+    held: set[str] = field(default_factory=set)
+
+    def send(
+        self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
+    ) -> Generator[SendOutcome, None, None]:
+        if self.unreachable:
+            raise PeerError(f"{peer.name}: connection refused", reason="refused", remedy="start it")
+        self.associations.append([each.sop_instance_uid for each in objects])
+        left = iter(objects)
+        for each in left:
+            reason = self.answer(each)
+            if not reason and not self.forgetful:
+                self.held.add(each.sop_instance_uid)
+            yield SendOutcome(each.sop_instance_uid, None, not reason, reason, reason)
+            if reason in LOST:
+                yield from (SendOutcome(other.sop_instance_uid, None, False, reason, "not-sent") for other in left)
+
+    def holds(self, peer: PeerSettings, calling_ae: str, study_uid: str, series_uids: Iterable[str]) -> frozenset[str]:
+        if self.cannot_tell:
+            raise PeerError(f"{peer.name}: {self.cannot_tell}", reason=self.cannot_tell)
+        return frozenset(self.held)
+
+
+@dataclass
+class Bench:
+    """A ledger with parcels to ``pacs`` and ``other``."""
+
+    database: Database
+    settings: Settings
+    peer: ScriptedPeer
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def parcels(self) -> Parcels:
+        return Parcels(self.database)
+
+    @property
+    def lane(self) -> Lane:
+        verifier = Verifier(self.settings, self.parcels, self.peer.holds)
+        return Lane(self.settings, self.parcels, self.peer.send, verifier, self.stop)
+
+    def add(self, destination: str = "pacs", objects: int = 2) -> int:
+        """A due parcel of new results: objects ``2.25.<job>.<n>``."""
+        with self.database.write() as connection:
+            writer = Writer(connection)
+            number = len(self.parcels.all()) + 1
+            study = writer.study(number)
+            job = writer.job(study, 1, "done")
+            result_set = writer.result(job)
+            connection.execute(artifact.delete().where(artifact.c.result_set_id == result_set))
+            for n in range(objects):
+                made = {"sop_uid": f"2.25.{job}.{n}", "sop_class": "1.2.3", "series_uid": f"2.25.{job}"}
+                made |= {"transfer_syntax": "1.2.840.10008.1.2.1", "digest": "0", "path": "r/a.dcm", "size": 3}
+                connection.execute(insert(artifact).values(site_id=1, result_set_id=result_set, kind="seg", **made))
+            return writer.parcel(study, result_set, "due", destination=destination)
+
+    def parcel(self, parcel_id: int) -> Parcel:
+        """How it stands."""
+        return next(found for found in self.parcels.all() if found.id == parcel_id)
+
+    def told(self, parcel_id: int) -> list[str]:
+        """What happened to it."""
+        return [each.kind for each in events.since(self.database, 0) if each.parcel_id == parcel_id]
+
+    def run(self, passes: int = 1) -> None:
+        """The lane of ``pacs``, so many times, each time after all pauses are over."""
+        for _ in range(passes):
+            with self.database.write() as connection:
+                connection.execute(update(parcel).values(next_try=db_now()))
+                connection.execute(update(parcel).where(parcel.c.verify_at.is_not(None)).values(verify_at=db_now()))
+            self.lane.run("pacs")
+
+
+def bench_in(database: Database, data_dir: Path, **delivery: float) -> Bench:
+    """Looks for what was sent come at once."""
+    peers = tuple(
+        PeerSettings(name=name, ae_title=name.upper(), host="127.0.0.1", port=104) for name in ("pacs", "other")
+    )
+    told = DeliverySettings(**{"verify_after_seconds": 0, **delivery})
+    return Bench(database, Settings(node=NodeSettings(data_dir=data_dir), peers=peers, delivery=told), ScriptedPeer())
