@@ -34,7 +34,7 @@ all = ['StudyDescription == "{model}"']
 trigger = "series"
 send_to = ["pacs"]
 """
-    for model in ("quick", "slow", "raises", "hangs", "eats")
+    for model in ("quick", "raises", "hangs", "eats")
 )
 RULES += """
 [[rules]]
@@ -87,10 +87,9 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small models: one that works, one that takes its time, and three that fail, each in its way."""
+    """A folder of small models: one that works, and three that fail, each in its way."""
     folder = tmp_path_factory.mktemp("models")
     serve_bundle(folder / "quick")
-    serve_bundle(folder / "slow", "__import__('time').sleep(4)")
     serve_bundle(folder / "raises", "raise ValueError('there is no tissue in this')")
     serve_bundle(folder / "hangs", "__import__('time').sleep(600)", time_limit_s=3.0)
     serve_bundle(folder / "eats", "hoard = [torch.ones(2**26) for _ in range(1000)]", memory_mb=600)
