@@ -6,6 +6,7 @@ type or value is refused with file, line, key and what was expected.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.errors import ConfigurationError
+from dicom_node.toml_lines import key_text, line_of
 
 DEFAULT_FILE = Path("dicom-node.toml")
 ENVIRONMENT_PREFIX = "DICOM_NODE__"
@@ -28,6 +30,11 @@ AETitle = Annotated[
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+_FINGERPRINT = re.compile(r"sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+_SUBJECT = re.compile(r"(CN|O|OU|C|L|ST)=[^,=]+(,\s*(CN|O|OU|C|L|ST)=[^,=]+)*")
 
 
 class _Section(BaseModel):
@@ -44,6 +51,13 @@ class NodeSettings(_Section):
     unknown_peers: Literal["reject", "accept"] = "reject"
     maximum_associations: Annotated[int, Field(ge=1)] = 50
     maximum_pdu_size: Annotated[int, Field(ge=4096)] = 131072
+    maximum_object_bytes: Annotated[int, Field(ge=1024)] = 8_000_000_000  # of one data set
+    association_seconds: Annotated[float, Field(gt=0)] = 30.0  # from the connection to the request (ARTIM)
+    pdu_seconds: Annotated[float, Field(gt=0)] = 60.0  # from the first byte of a PDU to its last
+    idle_seconds: Annotated[float, Field(gt=0)] = 300.0  # silence of an association
+    slowest_bytes_per_second: Annotated[int, Field(ge=0)] = 1000  # while a message is under way; 0: any
+    least_free_bytes: Annotated[int, Field(ge=0)] = 500_000_000  # below it new associations are rejected
+    least_free_percent: Annotated[float, Field(ge=0, lt=100)] = 0.0  # likewise
     time_zone: str = ""  # IANA name; empty: the machine's
 
     @field_validator("time_zone")
@@ -55,6 +69,16 @@ class NodeSettings(_Section):
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise ValueError("Input should be a time zone such as 'Europe/Zurich'") from error
         return name
+
+
+class TlsSettings(_Section):
+    """DICOM over TLS, as BCP 195 (RFC 9325) has it: PS3.15 B.12."""
+
+    certificate: Annotated[Path, Field(strict=False)] | None = None  # PEM, with its chain; None: we accept no TLS
+    key: Annotated[Path, Field(strict=False)] | None = None  # PEM, without a passphrase
+    ca: Annotated[Path, Field(strict=False)] | None = None  # PEM: who signs the peers' certificates; None: the system's
+    port: Port = 2762  # the same as node.port: nothing but TLS is spoken
+    client_certificates: Literal["required", "none"] = "required"  # of peers that connect to us
 
 
 class WebSettings(_Section):
@@ -118,8 +142,42 @@ class PeerSettings(_Section):
     clinical: bool = False  # true: results of research models are held back from it
     verify: Literal["find", "none"] = "find"  # how it is asked whether it has what it took
     receive: bool = True  # whether it may send to us
+    addresses: tuple[str, ...] = Field(default=(), strict=False)  # where it may call from; empty: anywhere
+    called_ae_titles: tuple[AETitle, ...] = Field(default=(), strict=False)  # what it may call us beside node.ae_title
+    tls: bool = False  # it is reached over TLS, and must use TLS itself
+    certificate: str = ""  # "sha256:<fingerprint>" or parts of the subject that it must have
+    sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs it may send; empty: all
+    maximum_associations: Annotated[int, Field(ge=1)] | None = None  # of it at the same time
+    objects_per_second: Annotated[float, Field(gt=0)] | None = None  # it is slowed down to
+    bytes_per_second: Annotated[int, Field(ge=1)] | None = None  # likewise
     commitment: Literal["off", "archive", "relay"] = "off"  # what its Storage Commitment requests are answered by
     commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address, strict=False)
+            except ValueError as error:
+                raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
+        return addresses
+
+    @field_validator("sop_classes")
+    @classmethod
+    def _are_uids(cls, uids: tuple[str, ...]) -> tuple[str, ...]:
+        for uid in uids:
+            if _UID.fullmatch(uid) is None:
+                raise ValueError(f"{uid!r} should be a UID such as '1.2.840.10008.5.1.4.1.1.2'")
+        return uids
+
+    @field_validator("certificate")
+    @classmethod
+    def _is_fingerprint_or_subject(cls, text: str) -> str:
+        fingerprint = text.startswith("sha256:")
+        if text and not (_FINGERPRINT if fingerprint else _SUBJECT).fullmatch(text):
+            raise ValueError("Input should be 'sha256:' and 64 hex digits, or a subject such as 'CN=ct1,O=Clinic'")
+        return text
 
 
 class RuleSettings(_Section):
@@ -144,6 +202,7 @@ class Settings(_Section):
     """Everything the node is told."""
 
     node: NodeSettings = NodeSettings()
+    tls: TlsSettings = TlsSettings()
     web: WebSettings = WebSettings()
     database: DatabaseSettings = DatabaseSettings()
     broker: BrokerSettings = BrokerSettings()
@@ -172,6 +231,10 @@ class Settings(_Section):
                     f"@peers.{index}.commitment_days@is missing; modalities delete what was committed, so say for how "
                     "many days we keep it"
                 )
+            self._check_tls(index, peer)
+        if (self.tls.certificate is None) != (self.tls.key is None):
+            missing = "key" if self.tls.key is None else "certificate"
+            raise ValueError(f"@tls.{missing}@is missing; a certificate and its key belong together")
         known = [peer.name for peer in self.peers]
         for index, rule in enumerate(self.rules):
             for destination in rule.send_to:
@@ -179,6 +242,19 @@ class Settings(_Section):
                     listed = ", ".join(known) or "none"
                     raise ValueError(f"@rules.{index}.send_to@no peer is named {destination!r} (known: {listed})")
         return self
+
+    def _check_tls(self, index: int, peer: PeerSettings) -> None:
+        if peer.certificate and not peer.tls:
+            raise ValueError(f"@peers.{index}.certificate@nobody shows a certificate without TLS; set tls = true")
+        if peer.tls and peer.receive and self.tls.certificate is None:
+            raise ValueError(
+                f"@peers.{index}.tls@to send to us it must use TLS: set [tls] certificate and key, or receive = false"
+            )
+        if peer.certificate and peer.receive and self.tls.client_certificates == "none":
+            raise ValueError(
+                f"@peers.{index}.certificate@is never asked for, since tls.client_certificates is 'none'; "
+                "set it to 'required'"
+            )
 
     def peer(self, name: str) -> PeerSettings | None:
         """The peer of that name, or None."""
@@ -194,7 +270,7 @@ class Source:
 
     def line_of(self, path: Sequence[str | int]) -> int | None:
         """The line (1-based) on which the key of ``path`` (e.g. ``("rules", 1, "all", 0)``) is set."""
-        return _line_of(self.text, path)
+        return line_of(self.text, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +283,7 @@ class Configuration:
     def error(self, path: Sequence[str | int], message: str, *, remedy: str = "") -> ConfigurationError:
         """An error about one key, with its place."""
         return ConfigurationError(
-            message, file=self.source.file, line=self.source.line_of(path), key=_key(path), remedy=remedy
+            message, file=self.source.file, line=self.source.line_of(path), key=key_text(path), remedy=remedy
         )
 
 
@@ -249,9 +325,12 @@ def _read(file: Path) -> str:
 def _anchored(settings: Settings, folder: Path) -> Settings:
     data_dir = (folder / settings.node.data_dir.expanduser()).resolve()
     folders = tuple((folder / path.expanduser()).resolve() for path in settings.models.folders)
+    files = {name: getattr(settings.tls, name) for name in ("certificate", "key", "ca")}
+    anchored = {name: file and (folder / file.expanduser()).resolve() for name, file in files.items()}
     return settings.model_copy(
         update={
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
+            "tls": settings.tls.model_copy(update=anchored),
             "models": settings.models.model_copy(update={"folders": folders}),
         }
     )
@@ -295,7 +374,7 @@ def _explain(error: ValidationError, source: Source) -> ConfigurationError:
         message = "is missing"
     else:
         message = f"{message}, not {first['input']!r}"
-    return ConfigurationError(message, file=source.file, line=source.line_of(path), key=_key(path))
+    return ConfigurationError(message, file=source.file, line=source.line_of(path), key=key_text(path))
 
 
 def _known_keys(path: Sequence[str | int]) -> list[str]:
@@ -309,48 +388,3 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
             return []
         model = inner
     return list(model.model_fields)
-
-
-def _key(path: Sequence[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part + 1}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text
-
-
-def _line_of(text: str, path: Sequence[str | int]) -> int | None:
-    """Find a key by reading headers and keys line by line; TOML libraries do not keep positions."""
-    if not path:
-        return None
-    section = str(path[0])
-    position = next((part for part in path[1:2] if isinstance(part, int)), None)
-    keys = [str(part) for part in path[1:] if isinstance(part, str)]
-    item = path[-1] if len(path) > 2 and isinstance(path[-1], int) else None
-    header = re.compile(rf"^\s*\[\[?\s*{re.escape(section)}\s*\]\]?")
-    seen, inside, header_line, key_line = -1, False, None, None
-    for number, line in enumerate(text.splitlines(), start=1):
-        if re.match(r"^\s*\[\[?[A-Za-z_]", line):
-            inside = False
-            if header.match(line):
-                seen += 1
-                inside = position is None or seen == position
-                header_line = number if inside else header_line
-        elif inside and keys and re.match(rf"""^\s*["']?{re.escape(keys[0])}["']?\s*[=.]""", line):
-            key_line = number
-            break
-    if key_line is None:
-        return header_line
-    return _line_of_item(text, key_line, item) if item is not None else key_line
-
-
-def _line_of_item(text: str, key_line: int, item: int) -> int:
-    """The line of the n-th string of an array that starts on ``key_line``."""
-    count = -1
-    for number, line in enumerate(text.splitlines()[key_line - 1 :], start=key_line):
-        body = line.split("=", 1)[1] if number == key_line and "=" in line else line
-        count += len(re.findall(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', body))
-        if count >= item:
-            return number
-        if body.rstrip().endswith("]"):
-            break
-    return key_line

@@ -56,6 +56,10 @@ class Memory:
     begun: int = 0
     discarded: int = 0
     before_commit: Callable[[], None] = lambda: None
+    why_full: str = ""
+
+    def full(self) -> str:
+        return self.why_full
 
     def begin(self, inbound: InboundObject) -> Sink:
         self.begun += 1

@@ -115,6 +115,11 @@ class SegmentWriter:
             for stale in segment.path.glob("*.part"):
                 stale.unlink()
 
+    def room(self) -> tuple[int, int]:
+        """Free bytes for our user, and all bytes, of the disk."""
+        disk = os.statvfs(self._folder)
+        return disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
+
     def reserve(self) -> Reservation:
         """Begin an object.
 
@@ -130,7 +135,7 @@ class SegmentWriter:
 
     def _open_segment(self) -> None:
         segment = self._folder / f"{self._last + 1:08d}"
-        segment.mkdir()
+        segment.mkdir(exist_ok=True)  # it may stand there from a time when the disk was full
         sync_folder(self._folder)
         self._segment, self._last, self._next = segment, self._last + 1, 0
 

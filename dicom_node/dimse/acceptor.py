@@ -4,75 +4,98 @@ from __future__ import annotations
 
 import errno
 import logging
-import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from pynetdicom import AE, _config, evt
-from pynetdicom._globals import MODE_ACCEPTOR
 from pynetdicom.presentation import build_context
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
 from dicom_node.dimse import contexts
-from dicom_node.dimse.admission import refusal
+from dicom_node.dimse.admission import Caller, Rejection, admit, congested, full
 from dicom_node.dimse.inbound import InboundAssociation, StoreService
+from dicom_node.dimse.occupancy import Occupancy
 from dicom_node.dimse.services import MessageService
-from dicom_node.dimse.streaming import StreamingAssociation, StreamingSocket
+from dicom_node.dimse.streaming import StreamingAssociation
+from dicom_node.dimse.tls import server_context
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import NodeSettings, Settings
+
+_CONNECTIONS_BESIDE = 100  # that have no association, beside those that have
 
 LOGGER = logging.getLogger(__name__)
 
 
 class Acceptor:
-    """Accepts associations on ``node.host``:``node.port``: C-ECHO, C-STORE for the store service, what others speak."""
+    """Accepts associations on ``node.port``, and over TLS on ``tls.port``.
+
+    It answers C-ECHO, gives C-STORE to the store service, and what others speak to them.
+    """
 
     def __init__(self, settings: Settings, service: StoreService, others: Sequence[MessageService] = ()) -> None:
         self._settings = settings
         self._service = service
         self._others = tuple(others)
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
+        self._servers: list[_Server] = []
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Bind and listen; serves in threads of its own.
 
         Raises:
-            ConfigurationError: the address cannot be bound; says why.
+            ConfigurationError: an address cannot be bound, or the files of TLS are no good; says why.
         """
-        node = self._settings.node
+        node, tls = self._settings.node, self._settings.tls
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would format every message for a log nobody reads
         logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+        context = server_context(tls)
+        occupancy = Occupancy(self._settings)
+        if context is None or tls.port != node.port:
+            self._listen("node.port", node.port, None, occupancy)
+        if context is not None:
+            self._listen("tls.port", tls.port, context, occupancy)
+
+    def _listen(self, key: str, port: int, context: ssl.SSLContext | None, occupancy: Occupancy) -> None:
+        node = self._settings.node
         try:
-            self._server = _Server(_application_entity(node), self._settings, self._service, self._others)
+            server = _Server(port, self._settings, context, occupancy, self._service, self._others)
         except OSError as error:
-            raise _cannot_bind(node, error) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="dimse-acceptor", daemon=True)
-        self._thread.start()
-        LOGGER.info("listening as %s on %s:%d", node.ae_title, node.host, node.port)
+            self.stop()
+            raise _cannot_bind(key, node.host, port, error) from error
+        thread = threading.Thread(target=server.serve_forever, name=f"dimse-acceptor-{port}", daemon=True)
+        thread.start()
+        self._servers.append(server)
+        self._threads.append(thread)
+        LOGGER.info(
+            "listening as %s on %s:%d%s", node.ae_title, node.host, port, "" if context is None else " over TLS"
+        )
 
     def alive(self) -> bool:
         """Whether it still accepts associations."""
-        return self._thread is not None and self._thread.is_alive()
+        return bool(self._servers) and all(thread.is_alive() for thread in self._threads)
+
+    def associations(self) -> list[StreamingAssociation]:
+        """Connections that are open now, also those that have not asked for an association yet."""
+        return [association for server in self._servers for association in server.active_associations]
 
     def stop(self, patience_s: float = 5.0) -> None:
         """Accept no more, let objects under way finish for ``patience_s`` at most, then abort what is left."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.shutdown()
+        for server in self._servers:
+            server.shutdown()
         deadline = time.monotonic() + patience_s
-        while any(association.dul.receiving for association in server.associations()) and time.monotonic() < deadline:
+        while any(association.dul.receiving for association in self.associations()) and time.monotonic() < deadline:
             time.sleep(0.01)
-        remaining = server.associations()
+        remaining = self.associations()
         for association in remaining:
             association.abort(block=False)
         for association in remaining:
             association.join(max(0.1, deadline - time.monotonic()))
+        self._servers.clear()
 
 
 class _Handler(RequestHandler):  # type: ignore[misc]
@@ -80,11 +103,11 @@ class _Handler(RequestHandler):  # type: ignore[misc]
 
     def _create_association(self) -> StreamingAssociation:
         server: _Server = self.server
-        association = StreamingAssociation(self.ae, MODE_ACCEPTOR)
+        association = StreamingAssociation(self.ae, server.settings.node, self.request, server.occupancy.leave)
         association._server = server
-        association.name = f"AcceptorThread@{secrets.token_hex(8)}"  # pynetdicom counts associations by this name
+        association.name = f"AcceptorThread@{association.id}"  # pynetdicom counts associations by this name
         association.service = server.service
-        association.set_socket(StreamingSocket(association, self.request))
+        association.tls = server.tls
         association.acceptor.maximum_length = self.ae.maximum_pdu_size
         association.acceptor.ae_title = server.ae_title
         association.acceptor.address_info = self.local
@@ -97,44 +120,79 @@ class _Handler(RequestHandler):  # type: ignore[misc]
 
 
 class _Server(ThreadedAssociationServer):  # type: ignore[misc]
-    """The listening socket."""
+    """One listening socket."""
 
-    request_queue_size = 64
+    request_queue_size = 128
     daemon_threads = True
 
     def __init__(
-        self, ae: AE, settings: Settings, service: StoreService, others: Sequence[MessageService] = ()
+        self,
+        port: int,
+        settings: Settings,
+        tls: ssl.SSLContext | None,
+        occupancy: Occupancy,
+        service: StoreService,
+        others: Sequence[MessageService],
     ) -> None:
         self.settings = settings
+        self.tls = tls
+        self.occupancy = occupancy
         self.service = service
         self.others = others
         node = settings.node
-        address = AddressInformation.from_addr_port(node.host, node.port).as_tuple
+        address = AddressInformation.from_addr_port(node.host, port).as_tuple
+        ae = _application_entity(node)
         super().__init__(ae, address, node.ae_title, [build_context(contexts.VERIFICATION)], request_handler=_Handler)
         ae._servers.append(self)
 
-    def associations(self) -> list[StreamingAssociation]:
-        """Those that are running."""
-        return list(self.active_associations)
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether a connection may wait for its association request: those that never ask must not use us up."""
+        most = self.settings.node.maximum_associations + _CONNECTIONS_BESIDE
+        if len(self.active_associations) < most:
+            return True
+        LOGGER.warning("closed a connection from %s: %d are open", client_address[0], most)
+        return False
 
     def on_requested(self, event: Any) -> None:
         """Admit or reject an association, and settle what it may send."""
         association: StreamingAssociation = event.assoc
-        request = association.requestor.primitive
-        calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
-        peer = str(association.requestor.address_info.address)
-        rejection = refusal(self.settings, calling, called)
+        try:
+            rejection = self._judge(association)
+        except Exception:  # pynetdicom would admit it
+            LOGGER.exception("the association request of %s could not be judged", association.caller)
+            rejection = congested()
         if rejection is not None:
-            LOGGER.warning("rejected %s at %s: %s; %s", calling, peer, rejection.reason, rejection.remedy)
+            LOGGER.warning("rejected %s: %s; %s", association.caller, rejection.reason, rejection.remedy)
             association.acse.send_reject(rejection.result, rejection.source, rejection.diagnostic)
             association.kill()
-            return
-        association.inbound = InboundAssociation(secrets.token_hex(8), calling, called, peer)
-        supported = contexts.accepted(request.presentation_context_definition_list)
+
+    def _judge(self, association: StreamingAssociation) -> Rejection | None:
+        request, connection = association.requestor.primitive, association.dul.socket
+        caller = Caller(
+            str(request.calling_ae_title).strip(),
+            str(request.called_ae_title).strip(),
+            str(association.requestor.address_info.address),
+            secured=connection.secured,
+            has_certificate=connection.has_certificate,
+        )
+        peer = admit(self.settings, caller)
+        if isinstance(peer, Rejection):
+            return peer
+        why = self.service.full()
+        if why:
+            return full(why, "free some space; associations are taken again by themselves")
+        rejection = self.occupancy.enter(association.id, peer)
+        if rejection is not None:
+            return rejection
+        association.throttle = self.occupancy.throttle(peer)
+        association.inbound = InboundAssociation(association.id, caller.calling_ae, caller.called_ae, caller.address)
+        classes = peer.sop_classes if peer else ()
+        supported = contexts.accepted(request.presentation_context_definition_list, classes)
         for other in self.others:
-            supported += other.contexts(calling)
+            supported += other.contexts(caller.calling_ae)
             other.attach(association)
         association.acceptor.supported_contexts = supported
+        return None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         LOGGER.exception("a connection from %s could not be taken", client_address)
@@ -142,22 +200,21 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
 
 def _application_entity(node: NodeSettings) -> AE:
     ae = AE(node.ae_title)
-    ae.maximum_associations = node.maximum_associations
+    ae.maximum_associations = 1 << 30  # counted by us: pynetdicom counts those that wait, too
     ae.maximum_pdu_size = node.maximum_pdu_size
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return ae
 
 
-def _cannot_bind(node: NodeSettings, error: OSError) -> ConfigurationError:
-    place = f"{node.host}:{node.port}"
+def _cannot_bind(key: str, host: str, port: int, error: OSError) -> ConfigurationError:
     if error.errno == errno.EADDRINUSE:
-        why, remedy = "another program listens there", "stop it, or set another node.port"
+        why, remedy = "another program listens there", f"stop it, or set another {key}"
     elif error.errno in (errno.EACCES, errno.EPERM):
         why = "this user may not open ports below 1024"
-        remedy = "set node.port to 11112, or allow it (setcap cap_net_bind_service, or run in a container)"
+        remedy = f"set {key} to one above, or allow it (setcap cap_net_bind_service, or run in a container)"
     elif isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         why, remedy = "this machine has no such address", 'set node.host to one of its addresses, or to "0.0.0.0"'
     else:
-        why, remedy = error.strerror or str(error), "see node.host and node.port"
-    return ConfigurationError(f"cannot listen on {place}: {why}", key="node.port", reason="cannot-bind", remedy=remedy)
+        why, remedy = error.strerror or str(error), f"see node.host and {key}"
+    return ConfigurationError(f"cannot listen on {host}:{port}: {why}", key=key, reason="cannot-bind", remedy=remedy)

@@ -17,6 +17,7 @@ COMMAND_AND_LAST = 0x03  # message control header of a whole command set
 _HEADER = struct.Struct("<HHL")
 _P_DATA = struct.Struct(">BBLLBB")
 _MEDIUM_PRIORITY = 0
+_ERROR_COMMENT = 0x0902
 
 
 class Status(IntEnum):
@@ -102,14 +103,18 @@ def pdu(context: int, header: int, data: bytes) -> bytes:
     return _P_DATA.pack(4, 0, len(data) + 6, len(data) + 2, context, header) + data
 
 
-def store_response(request: Command, context: int, status: int) -> bytes:
-    """The P-DATA-TF PDU of a C-STORE response, with the UIDs of its request as they were sent."""
+def store_response(request: Command, context: int, status: int, comment: str = "") -> bytes:
+    """The P-DATA-TF PDU of a C-STORE response, with the UIDs of its request as they were sent.
+
+    ``comment`` becomes its Error Comment, cut to the 64 characters of VR LO.
+    """
     elements = {
         0x0002: request.elements.get(0x0002, b""),
         0x0100: struct.pack("<H", C_STORE_RSP),
         0x0120: request.elements.get(0x0110, b""),
         0x0800: struct.pack("<H", NO_DATA_SET),
         0x0900: struct.pack("<H", status),
+        **({_ERROR_COMMENT: comment.encode("ascii", errors="replace").replace(b"\\", b"/")[:64]} if comment else {}),
         0x1000: request.elements.get(0x1000, b""),
     }
     return pdu(context, COMMAND_AND_LAST, encode(elements))
@@ -131,5 +136,5 @@ def request(field: int, sop_class: str, message_id: int, *, sop_instance: str = 
 
 
 def _element(element: int, value: bytes) -> bytes:
-    value += b"\0" * (len(value) % 2)
+    value += (b" " if element == _ERROR_COMMENT else b"\0") * (len(value) % 2)
     return _HEADER.pack(0, element, len(value)) + value

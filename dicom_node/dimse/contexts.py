@@ -7,7 +7,7 @@ the dictionary knows not to be storage is left to the services that speak it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 
 from pydicom.uid import UID
@@ -32,15 +32,16 @@ def is_storable(sop_class: str) -> bool:
     )
 
 
-def accepted(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:
+def accepted(proposed: Iterable[PresentationContext], classes: Collection[str] = ()) -> list[PresentationContext]:
     """The contexts an acceptor supports in answer to those proposed: Verification, and storage as proposed.
 
-    The transfer syntaxes keep the sender's order, so that what it prefers is what is agreed upon.
+    Where ``classes`` are given only these SOP classes are taken. The transfer syntaxes keep the sender's order, so that
+    what it prefers is what is agreed upon.
     """
     syntaxes: dict[str, dict[str, None]] = {}
     for context in proposed:
         abstract = str(context.abstract_syntax)
-        if is_storable(abstract):
+        if is_storable(abstract) and (not classes or abstract in classes):
             syntaxes.setdefault(abstract, {}).update(dict.fromkeys(map(str, context.transfer_syntax)))
     storage = [build_context(abstract, list(transfer)) for abstract, transfer in syntaxes.items() if transfer]
     return [build_context(VERIFICATION), *storage]

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 P_DATA_TF = 0x04
-LARGEST_OTHER_PDU = 1 << 16  # release and abort have 10 bytes; nothing else is expected
+LARGEST_OTHER_PDU = 1 << 16  # bytes; release and abort have 10
+LARGEST_ASSOCIATE_PDU = 1 << 20  # bytes; 128 contexts of 40 transfer syntaxes each have some 200,000
 
 # what pynetdicom raises when it decodes a PDU that is malformed
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
 
+_TLS_HANDSHAKE = 0x16  # RFC 8446 5.1
 _PDU = struct.Struct(">BBL")
 _PDV = struct.Struct(">LBB")
 
@@ -41,10 +43,12 @@ class Framer:
     """Reads whole PDU and PDV headers, and hands on payload as it comes.
 
     Fill :meth:`room` from the socket, then iterate :meth:`pieces`; a header that is not complete is kept for the
-    next time.
+    next time. A P-DATA PDU of more than ``largest_pdu`` bytes is an error, unless that is 0.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, largest_pdu: int = 0) -> None:
+        self.pdus = 0  # that have begun
+        self._largest_pdu = largest_pdu
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
         self._start = 0  # the bytes from here to _end wait for more
@@ -55,6 +59,11 @@ class Framer:
         self._header = 0
         self._other = bytearray()  # a PDU that is not P-DATA
         self._other_left = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether a PDU has begun and is not whole."""
+        return bool(self._end > self._start or self._other_left or self._pdu_left or self._pdv_left)
 
     def room(self) -> memoryview:
         """Where to put what the socket gives. Fragments handed out before are overwritten from now on."""
@@ -115,10 +124,15 @@ class Framer:
 
     def _read_pdu_header(self, position: int) -> None:
         kind, _, length = _PDU.unpack_from(self._buffer, position)
+        self.pdus += 1
         if kind == P_DATA_TF:
+            if 0 < self._largest_pdu < length:
+                raise FramingError(f"a PDU of {length} bytes; at most {self._largest_pdu} were agreed upon")
             self._pdu_left = length
-        elif 1 <= kind <= 7 and 0 < length <= LARGEST_OTHER_PDU:
+        elif 1 <= kind <= 7 and 0 < length <= (LARGEST_ASSOCIATE_PDU if kind <= 2 else LARGEST_OTHER_PDU):
             self._other = bytearray(self._view[position : position + _PDU.size])
             self._other_left = length
+        elif kind == _TLS_HANDSHAKE:
+            raise FramingError("it speaks TLS to a port that does not")
         else:
             raise FramingError(f"a PDU of type {kind:#04x} with {length} bytes")

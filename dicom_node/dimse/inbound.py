@@ -43,6 +43,9 @@ class ObjectSink(Protocol):
 class StoreService(Protocol):
     """Receives objects. Called from a thread per association."""
 
+    def full(self) -> str:
+        """Why there is no room for what another association may bring; empty where there is."""
+
     def begin(self, inbound: InboundObject) -> ObjectSink:
         """Start an object; raises OSError when there is no room for it."""
 

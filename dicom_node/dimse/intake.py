@@ -32,6 +32,7 @@ class _Store:
     context: int
     sink: ObjectSink | None
     status: int = Status.SUCCESS
+    comment: str = ""  # why it is refused
     pending: list[memoryview] = field(default_factory=list)  # received, not written yet
     size: int = 0  # bytes written
 
@@ -40,6 +41,7 @@ class Intake:
     """Takes the fragments of one association, from one thread.
 
     ``respond`` sends an encoded PDU; ``forward`` takes what is no C-STORE: context, message control header and bytes.
+    A data set of more than ``largest_object`` bytes is refused, unless that is 0.
     """
 
     def __init__(
@@ -49,12 +51,15 @@ class Intake:
         contexts: Mapping[int, AcceptedContext],
         respond: Callable[[bytes], None],
         forward: Callable[[int, int, bytes], None],
+        *,
+        largest_object: int = 0,
     ) -> None:
         self._service = service
         self._association = association
         self._contexts = contexts
         self._respond = respond
         self._forward = forward
+        self._largest_object = largest_object
         self._command = bytearray()
         self._store: _Store | None = None
         self._forwarded = -1  # bytes of a data set that is handed on; -1: none is expected
@@ -64,6 +69,11 @@ class Intake:
     def receiving(self) -> bool:
         """Whether an object is under way."""
         return self._store is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is under way."""
+        return self._store is not None or self._forwarded >= 0 or bool(self._command)
 
     def take(self, fragment: Fragment) -> None:
         """Follow one fragment; its view is used until :meth:`flush`.
@@ -99,9 +109,12 @@ class Intake:
         views, store.pending = store.pending, []
         if store.sink is None:
             return
+        store.size += sum(map(len, views))
+        if 0 < self._largest_object < store.size:
+            self._refuse(store, Status.OUT_OF_RESOURCES, f"it has more than {self._largest_object} bytes")
+            return
         try:
             store.sink.write(views)
-            store.size += sum(map(len, views))
         except OSError as error:
             self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be written: {error}")
 
@@ -167,11 +180,11 @@ class Intake:
             except OSError as error:
                 self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be made durable: {error}")
         self._store = None
-        self._respond(store_response(store.command, store.context, store.status))
+        self._respond(store_response(store.command, store.context, store.status, store.comment))
 
     def _refuse(self, store: _Store, status: Status, why: str) -> None:
         """Drop the object; the rest of it is read, and then answered with ``status``."""
-        store.status = status
+        store.status, store.comment = status, why
         sink, store.sink = store.sink, None
         if sink is not None:
             sink.discard()

@@ -27,7 +27,7 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
     store = ObjectStore(settings.node.data_dir)
     writer = store.writer(name)
     hints = Hints(store.places.hints)
-    acceptor = Acceptor(settings, FileStoreService(writer, hints))
+    acceptor = Acceptor(settings, FileStoreService(writer, hints, settings.node))
     acceptor.start()
     try:
         while not stop.wait(1.0):

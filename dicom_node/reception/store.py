@@ -9,14 +9,22 @@ from dicom_node.archive.files import Reservation, SegmentWriter
 from dicom_node.archive.receipt import Receipt, file_meta
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject
 from dicom_node.reception.hints import Hints
+from dicom_node.settings import NodeSettings
 
 
 class FileStoreService:
     """Puts each object into the file store as it was received, bit for bit."""
 
-    def __init__(self, writer: SegmentWriter, hints: Hints) -> None:
+    def __init__(self, writer: SegmentWriter, hints: Hints, limits: NodeSettings | None = None) -> None:
         self._writer = writer
         self._hints = hints
+        self._limits = limits or NodeSettings()
+
+    def full(self) -> str:
+        """Why there is no room for what another association may bring, empty where there is: the disk's high mark."""
+        free, whole = self._writer.room()
+        least = max(self._limits.least_free_bytes, int(whole * self._limits.least_free_percent / 100))
+        return f"{free / 1e6:.0f} MB of the disk are free, at least {least / 1e6:.0f} must be" if free < least else ""
 
     def begin(self, inbound: InboundObject) -> FileSink:
         """Reserve a place for the object.

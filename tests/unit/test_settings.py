@@ -86,7 +86,7 @@ def test_relative_paths_count_from_the_file(tmp_path: Path, monkeypatch: pytest.
         ('[node]\n\nport = "104"\n', 3, "node.port", "valid integer, not '104'"),
         ("[node]\nport = true\n", 2, "node.port", "valid integer, not True"),
         ("[node]\nprot = 104\n", 2, "node.prot", "unknown key 'prot'; known here: ae_title, host, port"),
-        ("[nodes]\nport = 104\n", 1, "nodes", "unknown key 'nodes'; known here: node, web"),
+        ("[nodes]\nport = 104\n", 1, "nodes", "unknown key 'nodes'; known here: node, tls, web"),
         ('[node]\nae_title = "SEVENTEEN_LETTERS"\n', 2, "node.ae_title", "at most 16 characters"),
         ('[node]\nae_title = "A\\\\B"\n', 2, "node.ae_title", "match pattern"),
         ('[node]\nae_title = "   "\n', 2, "node.ae_title", "match pattern"),
@@ -96,6 +96,11 @@ def test_relative_paths_count_from_the_file(tmp_path: Path, monkeypatch: pytest.
         ("[delivery]\nfirst_pause_seconds = 0\n", 2, "delivery.first_pause_seconds", "greater than 0"),
         ('[node]\ntime_zone = "Mars/Olympus"\n', 2, "node.time_zone", "such as 'Europe/Zurich', not 'Mars/Olympus'"),
         ('[node]\ntime_zone = "../etc/passwd"\n', 2, "node.time_zone", "such as 'Europe/Zurich'"),
+        ('[tls]\nport = "tls"\n', 2, "tls.port", "valid integer"),
+        ('[tls]\ncertificate = "node.pem"\n', 1, "tls.key", "is missing; a certificate and its key belong together"),
+        ('[tls]\nkey = "node.key"\n', 1, "tls.certificate", "is missing"),
+        ('[tls]\nclient_certificates = "maybe"\n', 2, "tls.client_certificates", "'required' or 'none'"),
+        ("[node]\nleast_free_percent = 100.0\n", 2, "node.least_free_percent", "less than 100"),
         ("node = 3\n", None, "node", "not 3"),
         ('[[peers]]\nname = "p"\n', 1, "peers[1].ae_title", "is missing"),
     ],
@@ -120,6 +125,19 @@ def test_a_fault_is_told_with_file_line_and_key(
         ("'instances >= 20'", "20", 17, "rules[1].all[2]", "valid string, not 20"),
         ("port = 104", 'port = 104\ncommitment = "relay"', 14, "peers[2].commitment", "'relay' is not available yet"),
         ("port = 104", 'port = 104\ncommitment = "archive"', 9, "peers[2].commitment_days", "is missing"),
+        ("port = 104", "port = 104\ntls = true", 14, "peers[2].tls", "to send to us it must use TLS"),
+        ("port = 104", 'port = 104\ncertificate = "CN=ws"', 14, "peers[2].certificate", "without TLS"),
+        ("port = 104", 'port = 104\ncertificate = "sha256:00ff"', 14, "peers[2].certificate", "64 hex digits"),
+        ("port = 104", 'port = 104\ncertificate = "ws.clinic"', 14, "peers[2].certificate", "such as 'CN=ct1"),
+        ("port = 104", 'port = 104\naddresses = ["ws"]', 14, "peers[2].addresses", "a network such as '10.0.0.0/24'"),
+        ("port = 104", 'port = 104\nsop_classes = ["CT"]', 14, "peers[2].sop_classes", "should be a UID"),
+        (
+            "port = 104",
+            "port = 104\nbytes_per_second = 0",
+            14,
+            "peers[2].bytes_per_second",
+            "greater than or equal to 1",
+        ),
         ('name = "lungs"', 'nmae = "lungs"', 15, "rules[1].nmae", "unknown key 'nmae'"),
     ],
 )
@@ -131,6 +149,16 @@ def test_a_fault_in_a_block_is_told_with_its_own_line(
         _load(tmp_path, WHOLE.replace(old, new))
     assert (caught.value.line, caught.value.key) == (line, key)
     assert message in caught.value.message
+
+
+def test_files_of_tls_count_from_the_file_and_certificates_must_be_asked_for(tmp_path: Path) -> None:
+    text = textwrap.dedent(WHOLE).replace("port = 104", "port = 104\ntls = true\ncertificate = 'CN=ws'")
+    text += '[tls]\ncertificate = "node.pem"\nkey = "keys/node.key"\n'
+    settings = _load(tmp_path, text).settings
+    assert (settings.tls.certificate, settings.tls.key) == (tmp_path / "node.pem", tmp_path / "keys" / "node.key")
+    assert settings.tls.ca is None
+    with pytest.raises(ConfigurationError, match="is never asked for"):
+        _load(tmp_path, text + 'client_certificates = "none"\n')
 
 
 def test_broken_toml_is_told_with_its_line(tmp_path: Path) -> None:
@@ -196,7 +224,12 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-_KEYS = [(section, key) for section, values in _plain_defaults().items() for key in values]
+_KEYS = [
+    (section, key)
+    for section, values in _plain_defaults().items()
+    for key, value in values.items()
+    if value is not None
+]
 
 
 @given(chosen=st.sets(st.sampled_from(_KEYS)))

@@ -55,9 +55,8 @@ def test_an_unknown_peer_is_rejected_and_the_log_says_what_to_do(caplog: pytest.
 def test_it_names_itself_and_takes_large_pdus(node: Node) -> None:
     with Association(node.peer, "SCU", [Proposal("1.2.840.10008.1.1", ("1.2.840.10008.1.2",))]) as association:
         assert association._fragment == 131072 - 6
-        server = node.acceptor._server
-        assert server is not None
-        assert server.ae.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+        (accepted,) = node.acceptor.associations()
+        assert accepted.acceptor.implementation_class_uid == IMPLEMENTATION_CLASS_UID
 
 
 def test_it_can_be_stopped_twice_and_listens_no_more(node: Node) -> None:

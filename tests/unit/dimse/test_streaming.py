@@ -61,7 +61,7 @@ def test_an_object_cut_off_is_discarded_and_those_before_it_are_kept(node: Node,
     association._message_id = 1
     association.response()
     socket_of(association).sendall(command.pdu(1, 3, whole) + command.pdu(1, 0, b"x" * 5000))
-    wait_until(lambda: node.acceptor._server and node.acceptor._server.associations()[0].dul.receiving, "the object")
+    wait_until(lambda: node.acceptor.associations()[0].dul.receiving, "the object")
     if how == "abort":
         association.abort()
     else:
@@ -107,7 +107,7 @@ def _opens(node: Node) -> bool:
 
 
 def _idle(node: Node) -> bool:
-    return node.acceptor._server is not None and not node.acceptor._server.associations()
+    return not node.acceptor.associations()
 
 
 def test_connections_that_close_at_once_hold_no_place(node: Node) -> None:
@@ -152,17 +152,6 @@ def test_pynetdicom_is_served_too(node: Node) -> None:
     association.release()
     wait_until(lambda: node.memory.ended, "the end of the association")
     assert node.memory.ended[0][1:] == (0, False)
-
-
-def test_an_association_that_says_nothing_is_ended(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = node.acceptor._server
-    assert server is not None
-    server.ae.network_timeout = 0.5
-    association = Association(node.peer, "SCU", [PROPOSAL], timeout_s=10)
-    with pytest.raises(PeerError, match=r"aborted|lost"):
-        association.response()
-    wait_until(lambda: node.memory.ended, "the end of the association")
-    assert node.memory.ended[0][1:] == (0, True)
 
 
 def test_a_file_is_read_from_its_position(node: Node, tmp_path: os.PathLike[str]) -> None:
