@@ -18,6 +18,17 @@ from dicom_node.errors import DicomNodeError, LedgerError
 _TO_SEND = and_(parcel.c.state == ParcelState.DUE, parcel.c.next_try <= db_now())
 _TO_VERIFY = and_(parcel.c.state == ParcelState.SENT, parcel.c.verify_at <= db_now())
 _UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
+_AFRESH: dict[str, Any] = {
+    "state": ParcelState.DUE,
+    "next_try": db_now(),
+    "taken": [],
+    "refusals": 0,
+    "losses": 0,
+    "checks": 0,
+    "verify_at": None,
+    "verification": "",
+    "error": None,
+}
 
 
 class Parcels:
@@ -148,11 +159,27 @@ class Parcels:
         """
         with self.database.write() as connection:
             row = self._still_wanted(connection, parcel_id)
-            values = {"state": ParcelState.DUE, "next_try": db_now(), "refusals": 0, "losses": 0, "verify_at": None}
-            if row.state not in _UNSENT:
-                values |= {"taken": [], "verification": "", "error": None}
+            kept = ("taken", "verification") if row.state in _UNSENT else ()
+            values = {name: value for name, value in _AFRESH.items() if name not in kept}
             _update(connection, parcel_id, tuple(ParcelState), values)
             _record(connection, row, "parcel to be sent again", by)
+
+    def resend(self, study_id: int, by: str, destinations: Sequence[str] = ()) -> list[int]:
+        """Send all that is current of a study again, whole and now; ids of its parcels. No destination means all."""
+        with self.database.write() as connection:
+            statement = (
+                select(parcel.c.id)
+                .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
+                .where(parcel.c.study_id == study_id, func.coalesce(result_set.c.standing, "current") == "current")
+                .order_by(parcel.c.id)
+            )
+            if destinations:
+                statement = statement.where(parcel.c.destination.in_(destinations))
+            found = [int(number) for number in connection.execute(statement).scalars()]
+            for number in found:
+                row = _update(connection, number, tuple(ParcelState), _AFRESH)
+                _record(connection, row, "parcel to be sent again", by)
+        return found
 
     def hold(self, parcel_id: int, by: str, why: str = "") -> None:
         """Keep it back until a person releases it.

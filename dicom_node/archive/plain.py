@@ -71,6 +71,7 @@ def parcel(record: Parcel) -> dict[str, Any]:
         "study_uid": record.study_uid,
         "job": record.job_id,
         "model": record.model,
+        "rule": record.rule,
         "destination": record.destination,
         "state": str(record.state),
         "tries": record.tries,

@@ -1,4 +1,4 @@
-"""``parcels``: results on their way to a destination."""
+"""``parcels``: results and received objects on their way to a destination."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
 from dicom_node.domain.parcel import ParcelState
 
-commands = typer.Typer(no_args_is_help=True, help="Parcels, results on their way: list, retry.")
+commands = typer.Typer(no_args_is_help=True, help="Parcels, objects on their way: list, retry, hold, release.")
 
 ParcelArgument = Annotated[int, typer.Argument(metavar="PARCEL", help="Number of the parcel.")]
 
@@ -38,11 +38,38 @@ def list_(
 
 @commands.command()
 def retry(context: typer.Context, parcel: ParcelArgument, as_json: Json = False) -> None:
-    """Send a parcel again, now. A running node does it within a second."""
+    """Send a parcel again, now: what is missing, or all of it when it had arrived. A running node does it at once."""
     from dicom_node.archive.parcels import Parcels
 
     with access.ledger(context) as database:
         Parcels(database).retry(parcel, access.person())
+    data = {"parcel": parcel, "state": str(ParcelState.DUE)}
+    output.show(data, as_json, lambda data: output.write(f"parcel {data['parcel']} is {data['state']}"))
+
+
+@commands.command()
+def hold(
+    context: typer.Context,
+    parcel: ParcelArgument,
+    why: Annotated[str, typer.Option(help="The reason, for those who find it held.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Keep a parcel back that is due or refused."""
+    from dicom_node.archive.parcels import Parcels
+
+    with access.ledger(context) as database:
+        Parcels(database).hold(parcel, access.person(), why)
+    data = {"parcel": parcel, "state": str(ParcelState.HELD)}
+    output.show(data, as_json, lambda data: output.write(f"parcel {data['parcel']} is {data['state']}"))
+
+
+@commands.command()
+def release(context: typer.Context, parcel: ParcelArgument, as_json: Json = False) -> None:
+    """Send a parcel that was held back."""
+    from dicom_node.archive.parcels import Parcels
+
+    with access.ledger(context) as database:
+        Parcels(database).release(parcel, access.person())
     data = {"parcel": parcel, "state": str(ParcelState.DUE)}
     output.show(data, as_json, lambda data: output.write(f"parcel {data['parcel']} is {data['state']}"))
 
@@ -53,14 +80,14 @@ def _print_list(data: dict[str, Any]) -> None:
             parcel["id"],
             parcel["state"],
             parcel["destination"],
-            parcel["model"],
-            parcel["job"],
+            parcel["model"] or parcel["rule"],
+            parcel["job"] or "",
             parcel["study_uid"],
             parcel["tries"],
             output.when(parcel["sent_at"]),
-            output.short((parcel["error"] or {}).get("message", "")),
+            output.short((parcel["error"] or {}).get("message", "") or parcel["verification"]),
         )
         for parcel in data["parcels"]
     ]
-    columns = ("parcel", "state", "destination", "model", "job", "study", "tries", "sent", "last error")
+    columns = ("parcel", "state", "destination", "of", "job", "study", "tries", "sent", "last word")
     output.table(columns, rows, empty="no parcels")

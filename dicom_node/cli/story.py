@@ -107,8 +107,8 @@ def _print_parcels(parcels: list[dict[str, Any]]) -> None:
             parcel["state"],
             parcel["tries"],
             when(parcel["sent_at"]) or f"next try {when(parcel['next_try'])}",
-            (parcel["error"] or {}).get("message", ""),
+            (parcel["error"] or {}).get("message", "") or parcel["verification"],
         )
         for parcel in parcels
     ]
-    output.table(("parcel", "destination", "state", "tries", "sent", "last error"), rows, empty="none")
+    output.table(("parcel", "destination", "state", "tries", "sent", "last word"), rows, empty="none")

@@ -14,7 +14,7 @@ from dicom_node.errors import LedgerError
 if TYPE_CHECKING:
     from dicom_node.archive.database import Database
 
-commands = typer.Typer(no_args_is_help=True, help="Studies: list, show, history, close.")
+commands = typer.Typer(no_args_is_help=True, help="Studies: list, show, history, close, resend.")
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +74,23 @@ def close(context: typer.Context, study: StudyArgument, as_json: Json = False) -
         close_study(database, study_id, access.person())
         (row,), _ = overview.studies(database, study_ids=[study_id])
     output.show(row, as_json, lambda row: output.write(f"study {row['id']} counts as whole; {row['standing_words']}"))
+
+
+@commands.command()
+def resend(
+    context: typer.Context,
+    study: StudyArgument,
+    to: Annotated[list[str] | None, typer.Option(help="Only to this peer; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send all that was made of a study to its destinations again, whole and now."""
+    from dicom_node.archive.parcels import Parcels
+
+    with access.ledger(context) as database:
+        numbers = Parcels(database).resend(find_one(database, study), access.person(), to or ())
+    output.show({"parcels": numbers}, as_json, lambda data: output.write(f"{len(data['parcels'])} parcels are due"))
+    if not numbers:
+        raise typer.Exit(1)
 
 
 def find_one(database: Database, text: str) -> int:

@@ -111,9 +111,11 @@ def _working(unfinished: Sequence[JobBrief]) -> Standing:
 
 
 def _done(parcels: Sequence[ParcelBrief]) -> Standing:
-    arrived = [parcel.destination for parcel in parcels if parcel.state in _ARRIVED]
+    arrived = [parcel for parcel in parcels if parcel.state in _ARRIVED]
     if arrived:
-        return Standing(Stand.DELIVERED, f"results delivered to {_list(arrived)}")
+        found = all(parcel.state != ParcelState.SENT for parcel in arrived)
+        words = f"results delivered to {_list([parcel.destination for parcel in arrived])}"
+        return Standing(Stand.DELIVERED, f"{words}, and found there" if found else words)
     held = [parcel for parcel in parcels if parcel.state == ParcelState.HELD]
     if held:
         return Standing(Stand.HELD, _with(f"results held back from {held[0].destination}", held[0].message))

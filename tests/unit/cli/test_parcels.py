@@ -24,6 +24,20 @@ def test_retry(run: RunCommand, full: Any) -> None:
     assert run("parcels", "list", "--json").json["parcels"][0]["state"] == "due"
 
 
+def test_hold_and_release(run: RunCommand, full: Any) -> None:
+    assert run("parcels", "hold", "2", "--why", "asked by the ward", "--json").json == {"parcel": 2, "state": "held"}
+    held = run("parcels", "list", "--state", "held", "--json").json["parcels"]
+    assert [(parcel["id"], parcel["error"]["message"]) for parcel in held] == [(2, "asked by the ward")]
+    assert run("parcels", "release", "2", "--json").json == {"parcel": 2, "state": "due"}
+    assert run("parcels", "release", "2").status == 1
+
+
+def test_what_has_arrived_cannot_be_held(run: RunCommand, full: Any) -> None:
+    ran = run("parcels", "hold", "1")
+    assert ran.status == 1
+    assert "parcel 1 is sent" in ran.error
+
+
 def test_a_parcel_that_is_not_there_is_bad_news(run: RunCommand, full: Any) -> None:
     ran = run("parcels", "retry", "99")
     assert ran.status == 1

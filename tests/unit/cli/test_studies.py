@@ -106,3 +106,10 @@ def test_close(run: RunCommand, full: Any) -> None:
     assert "counts as whole" in ran.output
     told = run("studies", "show", str(full.ids["arriving"]), "--json").json
     assert told["state"] == "ready"
+
+
+def test_resend(run: RunCommand, full: Any) -> None:
+    assert run("studies", "resend", "1", "--json").json == {"parcels": [1]}
+    (parcel,) = [each for each in run("parcels", "list", "--json").json["parcels"] if each["id"] == 1]
+    assert (parcel["state"], parcel["taken"]) == ("due", [])
+    assert run("studies", "resend", "1", "--to", "elsewhere").status == 1

@@ -18,6 +18,7 @@ FAILED = JobBrief(JobState.FAILED, "lungs", message="no geometry")
 QUARANTINED = JobBrief(JobState.QUARANTINED, "lungs", message="it hung")
 SUPERSEDED = JobBrief(JobState.SUPERSEDED, "lungs")
 SENT = ParcelBrief(ParcelState.SENT, "pacs", 1)
+PRESENT = ParcelBrief(ParcelState.PRESENT, "pacs", 1)
 DUE = ParcelBrief(ParcelState.DUE, "pacs")
 TRIED = ParcelBrief(ParcelState.DUE, "pacs", 3, "connection refused")
 REFUSED = ParcelBrief(ParcelState.REFUSED, "pacs", 1, "SOP class not supported")
@@ -35,6 +36,8 @@ def _stand(
     [
         ([DONE], [SENT], Standing(Stand.DELIVERED, "results delivered to pacs")),
         ([DONE, SUPERSEDED], [SENT, SENT], Standing(Stand.DELIVERED, "results delivered to pacs")),
+        ([DONE], [PRESENT], Standing(Stand.DELIVERED, "results delivered to pacs, and found there")),
+        ([DONE], [PRESENT, SENT], Standing(Stand.DELIVERED, "results delivered to pacs")),
         ([DONE], [], Standing(Stand.FINISHED, "results are here; no rule sends them anywhere")),
         ([DONE], [DUE, SENT], Standing(Stand.DELIVERING, "results on their way to pacs")),
         (
