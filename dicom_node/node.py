@@ -7,7 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
@@ -15,15 +17,18 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.migrate import migrate
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
+from dicom_node.archive.processes import Processes
 from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
 from dicom_node.dimse.find import instances_held
+from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.send import Sender
 from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
+from dicom_node.reception.commitment import Reporter, Verifier
 from dicom_node.reception.hints import HintListener
 from dicom_node.reception.indexer import Indexer
 from dicom_node.rules.match import RuleSet
@@ -83,22 +88,29 @@ class Node:
         rules = RuleSet.compile(configuration, contracts)
         self.database = Database(settings.database.url, settings.node.data_dir)
         migrate(self.database)
-        self.ledger = Ledger(self.database, settings.worker.maximum_attempts)
+        self.ledger = Ledger(self.database, settings.worker.maximum_attempts, settings.worker.at_once)
         self.parcels = Parcels(self.database)
         self.index = Index(self.database, settings.node.data_dir)
         self._hints = HintListener(Places(settings.node.data_dir).hints)
         self._publisher = Publisher(settings)
         indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints)
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
-        sender = Sender(settings.delivery.timeout_seconds)
-        self._courier = Courier(settings, self.parcels, sender.outcomes, instances_held)
+        sender = Sender(settings.delivery.timeout_seconds, settings.tls)
+        self._courier = Courier(settings, self.parcels, sender.outcomes, partial(instances_held, tls=settings.tls))
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
+        routine_wait_s = settings.worker.routine_wait_minutes * 60
+        reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
+        commitments = Commitments(self.database)
+        verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
+        reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
             Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
             Stage("planner", planner.tick, PASS_PAUSE_S),
-            Stage("reconciler", Reconciler(self.ledger, self._publisher, limits).tick, PASS_PAUSE_S),
+            Stage("reconciler", reconciler.tick, PASS_PAUSE_S),
             Stage("courier", self._courier.tick, PASS_PAUSE_S),
+            Stage("commitment", verifier.tick, PASS_PAUSE_S),
+            Stage("commitment reports", reporter.tick, PASS_PAUSE_S),
         )
 
     def run(self, stop: threading.Event) -> None:

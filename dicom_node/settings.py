@@ -114,6 +114,9 @@ class WorkerSettings(_Section):
     devices: tuple[str, ...] = Field(default=("auto",), strict=False)  # one worker each: auto, cpu, cuda:0 …
     lease_seconds: Annotated[float, Field(ge=1)] = 60.0
     maximum_attempts: Annotated[int, Field(ge=1)] = 3
+    stalled_seconds: Annotated[float, Field(ge=5)] = 30.0  # an idle worker for which a job waits so long is replaced
+    routine_wait_minutes: Annotated[float, Field(gt=0)] = 60.0  # a routine job that waits longer becomes urgent
+    at_once: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)  # model -> jobs at the same time
 
 
 class ModelSettings(_Section):

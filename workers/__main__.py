@@ -7,20 +7,26 @@ import dataclasses
 import json
 import logging
 import os
-import signal
 import sys
-import threading
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dicom_node.archive.places import Places, queue_name
+from dicom_node.archive.places import queue_name
 from dicom_node.domain.job import Priority
-from dicom_node.errors import ConfigurationError, DicomNodeError
+from dicom_node.errors import ConfigurationError, DicomNodeError, LedgerError
 from dicom_node.settings import Settings
 from workers.configuration import CONFIGURATION_VARIABLE, DEVICE_VARIABLE, log_to, read_settings
+
+if TYPE_CHECKING:
+    from dicom_node.archive.processes import Processes
+    from workers.run_job import Worker
 
 log = logging.getLogger(__name__)
 
 POLL_PAUSE_S = 0.5
+BROKER_WITHIN_S = 3.0  # one that starts beside this worker
+LOOK_FOR_BROKER_EVERY_S = 5.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     parser.add_argument("--config", type=Path)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="take jobs from the ledger until stopped")
-    run.add_argument("--device", default="auto")
+    taking = commands.add_parser("run", help="take jobs from the ledger until stopped")
+    taking.add_argument("--device", default="auto")
     verify = commands.add_parser("verify", help="load a model and run it on a small volume")
     verify.add_argument("name")
     commands.add_parser("sandbox", help="tell how far models are shut in on this machine")
@@ -38,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[CONFIGURATION_VARIABLE] = str(given.config.resolve())
     try:
         if given.command == "run":
-            return _run(read_settings(), given.device)
+            return run(read_settings(), given.device)
         if given.command == "verify":
             return _verify(read_settings(), given.name)
         return _sandbox()
@@ -47,44 +53,76 @@ def main(arguments: list[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigurationError) else 1
 
 
-def _run(settings: Settings, device: str) -> int:
-    """Become a Celery worker, or, where there is no broker, look into the ledger."""
+def run(settings: Settings, device: str, application: str = "workers.app") -> int:
+    """Become a Celery worker, or, as long as no broker answers, look into the ledger."""
     os.environ[DEVICE_VARIABLE] = device
-    if settings.broker.url == "embedded" and not _embedded_broker_exists(settings):
-        return _poll(settings, device)
-    queues = ",".join(queue_name(priority) for priority in Priority)
+    if _broker_within(settings, BROKER_WITHIN_S):
+        os.execv(sys.executable, celery_command(application))  # noqa: S606
+    return _poll(settings, device, application)
+
+
+def celery_command(application: str) -> list[str]:
+    """The command line of Celery's worker."""
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a stop hands the job back within seconds
-    celery = [sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker"]
+    celery = [sys.executable, "-m", "celery", "--quiet", "--app", application, "worker"]
     pool = ["--pool", "prefork", "--concurrency", "1", "--pool-start-method", "spawn"]  # a fork breaks CUDA
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-    os.execv(sys.executable, [*celery, *pool, *quiet, "--queues", queues])  # noqa: S606
+    queues = ",".join(queue_name(priority) for priority in Priority)
+    return [*celery, *pool, *quiet, "--queues", queues]
 
 
-def _embedded_broker_exists(settings: Settings) -> bool:
-    return Places(settings.node.data_dir).broker.exists()
+def _broker_within(settings: Settings, seconds: float) -> bool:
+    from workers.watchdog import broker_answers
+
+    deadline = time.monotonic() + seconds
+    while not broker_answers(settings):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
-def _poll(settings: Settings, device: str) -> int:
-    """Take jobs straight from the ledger."""
-    from workers.run_job import Worker
+def _poll(settings: Settings, device: str, application: str) -> int:
+    """Take jobs straight from the ledger, until a broker answers."""
+    from dicom_node.archive.processes import Processes
+    from workers.run_job import Worker, stop_on_signals
 
     log_to(settings)
-    log.warning("there is no broker: this worker looks into the ledger every %.1f s", POLL_PAUSE_S)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, lambda *_: stop.set())
+    log.warning("no broker answers: this worker looks into the ledger every %.1f s", POLL_PAUSE_S)
+    stop_on_signals()
     worker = Worker.open(settings, device)
-    worker.warm()
+    processes = Processes(worker.ledger.database)
     try:
-        while not stop.is_set():
-            job_id = worker.ledger.next_queued()
-            if job_id is None:
-                stop.wait(POLL_PAUSE_S)
-            else:
-                worker.run(job_id)
+        processes.register(worker.name, device=device, takes_from="ledger")
+        worker.warm()
+        _take_from_ledger(settings, worker, processes)
     finally:
         worker.close()
-    return 0
+    log.warning("the broker answers: this worker waits for its messages")
+    os.execv(sys.executable, celery_command(application))  # noqa: S606
+
+
+def _take_from_ledger(settings: Settings, worker: Worker, processes: Processes) -> None:
+    """Run job after job; returns when a broker answers. Trouble with the ledger is told, and it is tried again."""
+    looked = told = time.monotonic()
+    while True:
+        try:
+            job_id = worker.ledger.next_queued()
+            if job_id is not None:
+                processes.seen([worker.name], idle=False)
+                worker.run(job_id)
+            elif (now := time.monotonic()) - told > LOOK_FOR_BROKER_EVERY_S:
+                told = now
+                processes.seen([worker.name], idle=True)
+        except LedgerError as error:
+            log.warning("%s", error.message)
+            job_id = None
+        if time.monotonic() - looked > LOOK_FOR_BROKER_EVERY_S:
+            looked = time.monotonic()
+            if _broker_within(settings, 0):
+                return
+        if job_id is None:
+            time.sleep(POLL_PAUSE_S)
 
 
 def _verify(settings: Settings, name: str) -> int:

@@ -15,6 +15,7 @@ from dicom_node.archive.places import broker_url, queue_name
 from dicom_node.domain.job import Priority
 from dicom_node.settings import Settings
 from workers.configuration import read_settings
+from workers.watchdog import WatchdogStep
 
 # Celery warns root about pickled messages; ours are JSON, and containers run as root.
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -32,11 +33,12 @@ def make_app(settings: Settings) -> Celery:
         task_ignore_result=True,  # results stand in the ledger
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,  # a broker's hiccup kills no healthy job
-        worker_soft_shutdown_timeout=20,
+        worker_soft_shutdown_timeout=3,  # a short job may end; another one is handed back
         worker_proc_alive_timeout=120,  # a new child loads its models before it reports
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,  # our own lines would be logged twice
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
@@ -50,6 +52,7 @@ def make_app(settings: Settings) -> Celery:
             "unacked_restore_throttle": 1,
         },
     )
+    made.steps["worker"].add(WatchdogStep)
     return made
 
 

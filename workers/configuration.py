@@ -28,7 +28,7 @@ def device() -> str:
     return os.environ.get(DEVICE_VARIABLE, "auto")
 
 
-def log_to(settings: Settings) -> None:
-    """Log to the terminal and to this worker's file."""
-    name = f"worker-{device().replace(':', '')}"
+def log_to(settings: Settings, process: str = "worker") -> None:
+    """Log to the terminal and to a file of this process and device."""
+    name = f"{process}-{device().replace(':', '')}"
     logs.configure(name, file=Places(settings.node.data_dir).logs / f"{name}.jsonl")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -36,10 +37,10 @@ from dicom_node.errors import (
     ResultError,
 )
 from dicom_node.settings import Settings
-from workers.heartbeat import Heartbeat
+from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
 from workers.inference.evaluations import evaluate
 from workers.inference.measurements import measure
-from workers.inference.pool import HostPool, ModelOutput
+from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
 from workers.results import readback
 from workers.results.encode import encode
@@ -55,9 +56,9 @@ class Stopwatch:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str, beat: Heartbeat) -> Iterator[None]:
-        """Time one stage, and show it as the job's progress."""
-        beat.progress(name)
+    def stage(self, name: str, beat: Heartbeat, limit_s: float = STAGE_LIMIT_S) -> Iterator[None]:
+        """Time one stage, and show it as the job's progress; no step of it may take longer than ``limit_s``."""
+        beat.stage(name, limit_s)
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
@@ -80,7 +81,7 @@ class Worker:
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
         """Connect to the ledger and read the models; nothing is loaded yet."""
         database = Database(settings.database.url, settings.node.data_dir)
-        ledger = Ledger(database, settings.worker.maximum_attempts)
+        ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once)
         return cls(
             settings=settings,
             ledger=ledger,
@@ -126,13 +127,17 @@ class Worker:
         claim = self.ledger.claim(job_id, self.name, self.settings.worker.lease_seconds)
         if claim is None:
             return "not to be run: done, or another worker has it"
-        with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds) as beat:
+        with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds, end_at_once) as beat:
             try:
                 job = self.ledger.job(job_id)
                 if job is None:
                     raise LedgerError(f"job {job_id} is not in the ledger")
                 self.ledger.commit(claim, self._work(job, claim, beat))
                 return "done"
+            except SystemExit:
+                if self.ledger.release(claim):
+                    log.info("job %d is handed back: this worker was told to stop", job_id)
+                raise
             except Fenced as error:
                 log.warning("job %d: %s", job_id, error)
                 return "no longer ours"
@@ -145,8 +150,9 @@ class Worker:
         with watch.stage("load", beat):
             volumes = self._load(job, contract)
             volume = volumes[contract.inputs[0].name]
-        with watch.stage("infer", beat):
-            output = self._infer(contract, volumes, beat)
+        # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
+        with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
+            output = self._infer(job, claim, contract, volumes, beat)
         with watch.stage("measure", beat):
             findings = self._findings(job, contract, volume, output)
         with watch.stage("encode", beat):
@@ -188,7 +194,12 @@ class Worker:
             for selected in job.inputs
         }
 
-    def _infer(self, contract: ModelContract, volumes: Mapping[str, Volume], beat: Heartbeat) -> ModelOutput:
+    def _infer(
+        self, job: Job, claim: Claim, contract: ModelContract, volumes: Mapping[str, Volume], beat: Heartbeat
+    ) -> ModelOutput:
+        if claim.attempt - job.excused >= self.settings.worker.maximum_attempts > 1:
+            # The last attempt: nothing that another job left in a warm host may be the cause.
+            self.hosts.evict(contract)
         return self.hosts.run(
             contract,
             volumes,
@@ -269,6 +280,21 @@ class Worker:
         except Fenced:
             return "no longer ours"
         return str(state)
+
+
+def stop_on_signals() -> None:
+    """Have SIGTERM and SIGQUIT raise SystemExit: a running job is handed back, and the process ends."""
+
+    def stop(*_: object) -> None:
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, stop)
+
+
+def end_at_once() -> None:
+    """End this process, whatever its threads wait for."""
+    os._exit(70)  # EX_SOFTWARE
 
 
 def _unforeseen(error: Exception) -> DicomNodeError:

@@ -6,9 +6,10 @@ from functools import cache
 
 from celery.signals import worker_process_init, worker_process_shutdown
 
+from dicom_node.archive.processes import Processes
 from workers.app import app
 from workers.configuration import device, log_to, read_settings
-from workers.run_job import Worker
+from workers.run_job import Worker, stop_on_signals
 
 
 @cache
@@ -27,7 +28,10 @@ def run(job_id: int) -> str:
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _warm(**_: object) -> None:
-    this_worker().warm()
+    stop_on_signals()
+    worker = this_worker()
+    Processes(worker.ledger.database).register(worker.name, device=device(), takes_from="broker")
+    worker.warm()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

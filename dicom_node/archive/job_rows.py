@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Connection, Select, select
 
 from dicom_node.archive.database import db_now
-from dicom_node.archive.schema import job, study
+from dicom_node.archive.schema import instance, job, study
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries
 
 
@@ -77,3 +78,13 @@ def job_of(row: Any) -> Job:
         timings=row.timings,
         versions=row.versions,
     )
+
+
+def input_of(connection: Connection, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The column ``inputs`` of a job, with the files it means: what a person needs to look at a failure."""
+    told = []
+    for role, value in sorted(inputs.items()):
+        statement = select(instance.c.path).where(instance.c.id.in_(value["instances"])).order_by(instance.c.id)
+        paths = list(connection.execute(statement).scalars())
+        told.append({"role": role, "series_uid": value["series_uid"], "paths": paths})
+    return told

@@ -9,20 +9,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
-from dicom_node.archive.job_rows import columns_of, job_of, select_jobs
+from dicom_node.archive.job_rows import columns_of, input_of, job_of, select_jobs
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
 from dicom_node.domain.job import UNFINISHED, Claim, Job, JobState, NewJob, Priority, SelectedSeries
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
+_COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
 
@@ -47,9 +49,13 @@ class QueuedJob:
 class Ledger:
     """Jobs: the writes and reads of every stage that deals with them."""
 
-    def __init__(self, database: Database, maximum_attempts: int = 3) -> None:
+    def __init__(
+        self, database: Database, maximum_attempts: int = 3, at_once: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """``at_once``: model -> how many of its jobs may run at the same time; others: any number."""
         self.database = database
         self.maximum_attempts = maximum_attempts
+        self._at_once = dict(at_once)
 
     def installation(self) -> uuid.UUID:
         """Namespace of the UIDs this installation makes."""
@@ -59,7 +65,7 @@ class Ledger:
     def plan(self, new: NewJob, by: str = "planner") -> int | None:
         """Add a job; None when the same study content, model and parameters were planned before.
 
-        Unfinished jobs of the same rule on the same study, planned on another selection, are superseded.
+        Jobs of the same rule on the same study, planned on another selection, are superseded unless they gave a result.
         """
         try:
             with self.database.write() as connection:
@@ -69,7 +75,7 @@ class Ledger:
                 job_id = int(connection.execute(insert(job).values(columns_of(new)).returning(job.c.id)).scalar_one())
                 detail = {"rule": new.rule, "model": f"{new.model} {new.model_version}"}
                 events.record(connection, "job planned", by, detail, study_id=new.study_id, job_id=job_id)
-                _supersede_unfinished(connection, new, job_id)
+                _supersede_without_result(connection, new, job_id)
                 return job_id
         except IntegrityError:
             return None  # another planner was faster; the row is the same
@@ -82,7 +88,7 @@ class Ledger:
         )
         statement = (
             update(job)
-            .where(job.c.id == job_id, free, job.c.run_after <= db_now())
+            .where(job.c.id == job_id, free, job.c.run_after <= db_now(), *self._has_room())
             .where(job.c.attempt - job.c.excused < self.maximum_attempts)
             .values(
                 state=JobState.RUNNING,
@@ -95,18 +101,24 @@ class Ledger:
             .returning(job.c.attempt, job.c.study_id)
         )
         with self.database.write() as connection:
+            if self._at_once and connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COUNTED_CLAIMS})
             row = connection.execute(statement).first()
             if row is None:
+                if self._at_once:
+                    # Perhaps there was no room for its model: it needs a new message when there is.
+                    refused = update(job).where(job.c.id == job_id, job.c.state == JobState.QUEUED)
+                    connection.execute(refused.values(published_at=None))
                 return None
             detail = {"attempt": row.attempt}
             events.record(connection, "job started", owner, detail, study_id=row.study_id, job_id=job_id)
             return Claim(job_id, int(row.attempt), owner)
 
     def next_queued(self) -> int | None:
-        """The job a worker without a broker should try to claim."""
+        """The job that a worker should try to claim next."""
         statement = (
             select(job.c.id)
-            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now())
+            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), *self._has_room())
             .order_by(job.c.priority, job.c.id)
             .limit(1)
         )
@@ -167,6 +179,7 @@ class Ledger:
                 values |= {"published_at": None, "run_after": db_later(pause), "progress": "to be tried again"}
                 values |= {"excused": row.excused + (1 if excused else 0)}
             else:
+                record["input"] = input_of(connection, row.inputs)
                 values |= {"finished_at": db_now(), "progress": str(state)}
             if connection.execute(_owned(claim).values(**values)).rowcount != 1:
                 raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
@@ -177,10 +190,21 @@ class Ledger:
 
     def release(self, claim: Claim) -> bool:
         """Give the job back unharmed, on a graceful stop."""
+        return self._hand_back(and_(job.c.id == claim.job_id, job.c.attempt == claim.attempt), claim.owner) == 1
+
+    def release_all(self, owners: Sequence[str], by: str) -> int:
+        """Give back unharmed whatever these owners run; they are about to be ended."""
+        return self._hand_back(job.c.owner.in_(owners), by)
+
+    def _hand_back(self, which: ColumnElement[bool], by: str) -> int:
         values = {"state": JobState.QUEUED, "owner": None, "lease_until": None, "published_at": None}
+        running = update(job).where(which, job.c.state == JobState.RUNNING)
+        statement = running.values(**values, excused=job.c.excused + 1, progress="handed back")
         with self.database.write() as connection:
-            statement = _owned(claim).values(**values, excused=job.c.excused + 1, progress="handed back")
-            return connection.execute(statement).rowcount == 1
+            rows = connection.execute(statement.returning(job.c.id, job.c.study_id)).all()
+            for row in rows:
+                events.record(connection, "job handed back", by, study_id=row.study_id, job_id=row.id)
+            return len(rows)
 
     def expire(self, owners: Sequence[str] = ()) -> int:
         """Put back jobs whose lease ran out, or whose owner is known to be dead; quarantine the hopeless."""
@@ -195,6 +219,8 @@ class Ledger:
                 values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None, "published_at": None}
                 if hopeless:
                     error = {
+                        **(row.error or {}),  # traceback and output of an attempt that could tell
+                        "input": input_of(connection, row.inputs),
                         "reason": "worker-lost",
                         "message": f"the worker was lost {row.attempt} times while running this job",
                         "remedy": "look at the worker's log and memory, then: dicom-node jobs retry " + str(row.id),
@@ -233,7 +259,7 @@ class Ledger:
         lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
             select(job.c.id, job.c.model, job.c.priority)
-            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), lost)
+            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), lost, *self._has_room())
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )
@@ -251,6 +277,42 @@ class Ledger:
         with self.database.write() as connection:
             statement = update(job).where(job.c.state == JobState.QUEUED).values(published_at=None)
             return int(connection.execute(statement).rowcount)
+
+    def age(self, after_s: float) -> int:
+        """Routine jobs that have waited so long since they were planned become urgent."""
+        old = and_(
+            job.c.state == JobState.QUEUED,
+            job.c.priority == Priority.ROUTINE,
+            job.c.created_at < db_later(-after_s),
+        )
+        with self.database.read() as connection:
+            if connection.execute(select(job.c.id).where(old).limit(1)).first() is None:
+                return 0
+        with self.database.write() as connection:
+            raised = update(job).where(old).values(priority=int(Priority.URGENT), published_at=None)
+            rows = connection.execute(raised.returning(job.c.id, job.c.study_id)).all()
+            for row in rows:
+                detail = {"priority": "urgent", "why": "it had waited too long as routine"}
+                events.record(connection, "priority", "reconciler", detail, study_id=row.study_id, job_id=row.id)
+            return len(rows)
+
+    def is_running(self, owners: Sequence[str]) -> bool:
+        """Whether one of these owners runs a job."""
+        statement = select(job.c.id).where(job.c.state == JobState.RUNNING, job.c.owner.in_(owners)).limit(1)
+        with self.database.read() as connection:
+            return connection.execute(statement).first() is not None
+
+    def _has_room(self) -> list[ColumnElement[bool]]:
+        """Conditions: fewer jobs of the model run than may at the same time."""
+        other = job.alias()
+        running = other.c.state == JobState.RUNNING
+        return [
+            or_(
+                job.c.model != model,
+                select(func.count()).where(other.c.model == model, running).scalar_subquery() < most,
+            )
+            for model, most in self._at_once.items()
+        ]
 
     def job(self, job_id: int) -> Job | None:
         """One job, or None."""
@@ -314,9 +376,10 @@ def _owned(claim: Claim) -> Any:
     return update(job).where(job.c.id == claim.job_id, job.c.attempt == claim.attempt, job.c.state == JobState.RUNNING)
 
 
-def _supersede_unfinished(connection: Connection, new: NewJob, job_id: int) -> None:
+def _supersede_without_result(connection: Connection, new: NewJob, job_id: int) -> None:
+    without_result = (*UNFINISHED, JobState.FAILED, JobState.QUARANTINED)
     older = and_(
-        job.c.study_id == new.study_id, job.c.rule == new.rule, job.c.id != job_id, job.c.state.in_(UNFINISHED)
+        job.c.study_id == new.study_id, job.c.rule == new.rule, job.c.id != job_id, job.c.state.in_(without_result)
     )
     values = {"state": JobState.SUPERSEDED, "finished_at": db_now(), "progress": f"superseded by job {job_id}"}
     rows = connection.execute(update(job).where(older).values(**values).returning(job.c.id)).all()

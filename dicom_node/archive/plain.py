@@ -31,6 +31,17 @@ def error(given: Mapping[str, Any] | None) -> dict[str, str] | None:
     return None if not given else {key: str(given.get(key, "")) for key in _ERROR_KEYS}
 
 
+def failure(given: Mapping[str, Any] | None, data_dir: str) -> dict[str, Any] | None:
+    """All that was kept of an attempt that failed; ``input`` once there will be no other: series and absolute paths."""
+    if not given:
+        return None
+    kept = {key: str(given.get(key) or "") for key in ("traceback", "output")}
+    read = [
+        {**chosen, "paths": [f"{data_dir}/{path}" for path in chosen["paths"]]} for chosen in given.get("input", ())
+    ]
+    return {**kept, "input": read}
+
+
 def job(record: Job) -> dict[str, Any]:
     """A job without its findings."""
     return {

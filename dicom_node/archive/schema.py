@@ -345,12 +345,13 @@ event = Table(
 process = Table(
     "process",
     metadata,
-    Column("name", String(128), primary_key=True),  # kind:host:pid
+    Column("name", String(128), primary_key=True),  # host:pid, as the owner of a job
     Column("kind", String(16), nullable=False),
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
     Column("idle", Boolean, nullable=False),
-    Column("detail", JSON, nullable=False),
+    Column("since", UtcTime, nullable=False),  # it has been idle, or busy
+    Column("detail", JSON, nullable=False),  # device, and what it takes jobs from
 )

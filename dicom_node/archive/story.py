@@ -52,7 +52,7 @@ def story(database: Database, study_id: int) -> dict[str, Any]:
 
 
 def job_story(database: Database, job_id: int) -> dict[str, Any] | None:
-    """One job with its findings, result objects and history; None when there is no such job."""
+    """One job with its findings, result objects, failure and history; None when there is no such job."""
     ledger = Ledger(database)
     record = ledger.job(job_id)
     if record is None:
@@ -60,6 +60,7 @@ def job_story(database: Database, job_id: int) -> dict[str, Any] | None:
     with database.read() as connection:
         result = _results(connection, [job_id]).get(job_id)
     told = _job(ledger, record, result, str(database.data_dir))
+    told["failure"] = plain.failure(record.error, str(database.data_dir))
     return {**told, "events": [entry for entry in history(database, record.study_id) if entry["job"] == job_id]}
 
 

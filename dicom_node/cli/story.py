@@ -69,6 +69,20 @@ def print_job(job: dict[str, Any]) -> None:
         output.table(("object", "SOP Instance UID", "bytes", "file"), rows)
 
 
+def print_failure(job: dict[str, Any]) -> None:
+    """What was kept of an attempt that failed: the traceback, what the model's process printed, what it read."""
+    failure = job["failure"]
+    if failure is None:
+        return
+    for title, text in (("Traceback", failure["traceback"]), ("Last output of the model", failure["output"])):
+        if text:
+            output.heading(title)
+            output.write(text.rstrip())
+    for chosen in failure["input"]:
+        output.heading(f"Input {chosen['role']}: series {chosen['series_uid']}")
+        output.write("\n".join(chosen["paths"]))
+
+
 def _print_arrival(story: dict[str, Any]) -> None:
     output.heading("What arrived")
     rows = [

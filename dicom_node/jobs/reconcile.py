@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.processes import Processes
 from dicom_node.errors import BrokerError
 from dicom_node.jobs.publish import Publisher
 
@@ -19,22 +21,36 @@ log = logging.getLogger(__name__)
 # A message lost by the broker without a trace (Redis takes it off the queue before a worker records it) is sent
 # again after this long; a doubled message finds the job taken and is dropped.
 REPUBLISH_AFTER_S = 120.0
+# While a worker has nothing to do although jobs wait, their messages are likely lost.
+REPUBLISH_TO_IDLE_AFTER_S = 10.0
+HOUSEKEEPING_EVERY_S = 10.0
 # Celery's limit lies beyond the worker's own, which ends only the model's process.
 TIME_LIMIT_MARGIN_S = 300.0
 
 
 class Reconciler:
-    """One pass expires leases and rings for what is queued."""
+    """One pass expires leases and rings for what is queued. ``routine_wait_s``: routine jobs then become urgent."""
 
-    def __init__(self, ledger: Ledger, publisher: Publisher, time_limits_s: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        processes: Processes,
+        publisher: Publisher,
+        time_limits_s: Mapping[str, float],
+        routine_wait_s: float = 3600.0,
+    ) -> None:
         self._ledger = ledger
+        self._processes = processes
         self._publisher = publisher
         self._time_limits_s = time_limits_s
+        self._routine_wait_s = routine_wait_s
+        self._housekeeping_at: float | None = None
         self._unreachable = False
 
     def tick(self) -> None:
         """Expire, then publish. Without a broker the workers look into the ledger themselves."""
         self._ledger.expire(_dead(self._ledger.running_owners()))
+        self._keep_house()
         try:
             if self._publisher.lost_its_data():
                 self._ledger.unpublish()
@@ -46,8 +62,16 @@ class Reconciler:
         else:
             self._unreachable = False
 
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if self._housekeeping_at is None or now - self._housekeeping_at > HOUSEKEEPING_EVERY_S:
+            self._housekeeping_at = now
+            self._ledger.age(self._routine_wait_s)
+            self._processes.forget(_dead(tuple(process.name for process in self._processes.all())))
+
     def _publish(self) -> None:
-        for job in self._ledger.to_publish(REPUBLISH_AFTER_S):
+        again_s = REPUBLISH_TO_IDLE_AFTER_S if self._processes.idle() else REPUBLISH_AFTER_S
+        for job in self._ledger.to_publish(again_s):
             limit = self._time_limits_s.get(job.model, 3600.0) + TIME_LIMIT_MARGIN_S
             self._publisher.publish(job.id, job.priority, limit)
             self._ledger.mark_published([job.id])

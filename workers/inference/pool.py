@@ -95,6 +95,12 @@ class HostPool:
             timings = dict.fromkeys(host.seconds, 0.0) if warm else host.seconds.copy()
         return ModelOutput(labels, timings | seconds | {"total": time.monotonic() - began}, host.versions)
 
+    def evict(self, contract: ModelContract) -> None:
+        """End the host of a bundle, so that its next run gets a fresh one."""
+        with self._lock:
+            if contract.digest in self._hosts:
+                self._discard(contract.digest)
+
     def close(self) -> None:
         """End every host."""
         with self._lock:

@@ -43,3 +43,28 @@ def test_a_job_that_is_done_is_not_retried(run: RunCommand, full: Any) -> None:
     ran = run("jobs", "retry", "1")
     assert ran.status == 1
     assert "job 1 is done" in ran.error
+
+
+def test_cancel(run: RunCommand, full: Any) -> None:
+    (queued,) = run("jobs", "list", "--state", "queued", "--json").json["jobs"]
+    assert run("jobs", "cancel", str(queued["id"])).output == f"job {queued['id']} is cancelled\n"
+    again = run("jobs", "cancel", str(queued["id"]))
+    assert again.status == 1
+    assert "is cancelled already" in again.error
+
+
+def test_prioritise(run: RunCommand, full: Any) -> None:
+    (queued,) = run("jobs", "list", "--state", "queued", "--json").json["jobs"]
+    assert run("jobs", "prioritise", str(queued["id"]), "stat").output == f"job {queued['id']} is stat\n"
+    told = run("jobs", "show", str(queued["id"]), "--json").json
+    assert told["priority"] == "stat"
+    assert told["events"][-1]["detail"] == {"priority": "stat", "was": "routine"}
+    assert run("jobs", "prioritise", str(queued["id"]), "soon").status == 2
+
+
+def test_stuck_says_why(run: RunCommand, full: Any) -> None:
+    told = run("jobs", "stuck", "--json").json["jobs"]
+    why = {job["state"]: (job["why"], job["what_to_do"]) for job in told}
+    assert why["failed"][0] == "ZeroDivisionError in the model"
+    assert why["queued"] == ("no worker is there", "start one: dicom-node worker")
+    assert run("jobs", "stuck").status == 0

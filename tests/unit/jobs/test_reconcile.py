@@ -8,9 +8,15 @@ import subprocess
 import sys
 
 from dicom_node.archive.ledger import QueuedJob
+from dicom_node.archive.processes import Process
 from dicom_node.domain.job import Priority
 from dicom_node.errors import BrokerError
-from dicom_node.jobs.reconcile import TIME_LIMIT_MARGIN_S, Reconciler
+from dicom_node.jobs.reconcile import (
+    REPUBLISH_AFTER_S,
+    REPUBLISH_TO_IDLE_AFTER_S,
+    TIME_LIMIT_MARGIN_S,
+    Reconciler,
+)
 
 
 class MemoryLedger:
@@ -30,6 +36,7 @@ class MemoryLedger:
         return len(owners)
 
     def to_publish(self, after_s: float) -> list[QueuedJob]:
+        self.republish_after_s = after_s
         return [job for job in self.queued.values() if job.id not in self.published]
 
     def mark_published(self, ids: list[int]) -> None:
@@ -38,6 +45,28 @@ class MemoryLedger:
     def unpublish(self) -> int:
         self.published.clear()
         return 2
+
+    def age(self, after_s: float) -> int:
+        self.aged_after_s = after_s
+        return 0
+
+
+class MemoryProcesses:
+    """Workers, idle or not."""
+
+    def __init__(self) -> None:
+        self.is_idle = False
+        self.forgotten: list[str] = []
+
+    def idle(self) -> bool:
+        return self.is_idle
+
+    def all(self) -> tuple[Process, ...]:
+        return ()
+
+    def forget(self, dead: list[str]) -> int:
+        self.forgotten += dead
+        return len(dead)
 
 
 class MemoryPublisher:
@@ -58,8 +87,8 @@ class MemoryPublisher:
         return fresh
 
 
-def made(ledger: MemoryLedger, publisher: MemoryPublisher) -> Reconciler:
-    return Reconciler(ledger, publisher, {"lungs": 100.0})  # type: ignore[arg-type]
+def made(ledger: MemoryLedger, publisher: MemoryPublisher, processes: MemoryProcesses | None = None) -> Reconciler:
+    return Reconciler(ledger, processes or MemoryProcesses(), publisher, {"lungs": 100.0})  # type: ignore[arg-type]
 
 
 def test_each_queued_job_is_published_once_with_a_limit_beyond_its_own() -> None:
@@ -69,6 +98,16 @@ def test_each_queued_job_is_published_once_with_a_limit_beyond_its_own() -> None
     reconciler.tick()
     assert sorted(job for job, _, _ in publisher.sent) == [1, 2]
     assert (1, Priority.ROUTINE, 100.0 + TIME_LIMIT_MARGIN_S) in publisher.sent
+
+
+def test_messages_are_taken_for_lost_sooner_while_a_worker_is_idle() -> None:
+    ledger, processes = MemoryLedger(), MemoryProcesses()
+    reconciler = made(ledger, MemoryPublisher(), processes)
+    reconciler.tick()
+    assert ledger.republish_after_s == REPUBLISH_AFTER_S
+    processes.is_idle = True
+    reconciler.tick()
+    assert ledger.republish_after_s == REPUBLISH_TO_IDLE_AFTER_S
 
 
 def test_broker_that_lost_its_data_gets_all_messages_again() -> None:

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("started_at", UtcTime(), nullable=False),
         sa.Column("seen_at", UtcTime(), nullable=False),
         sa.Column("idle", sa.Boolean(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_process")),
     )

@@ -1,0 +1,7 @@
+"""The workers' Celery application with the jobs of ``noop_worker``."""
+
+import noop_worker  # noqa: F401  before the task is there
+
+from workers.app import app
+
+app.conf.include = ["noop_app", *app.conf.include]
