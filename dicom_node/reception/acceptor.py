@@ -7,6 +7,7 @@ import threading
 
 from dicom_node.archive.files import ObjectStore
 from dicom_node.dimse.acceptor import Acceptor
+from dicom_node.dimse.services import MessageService
 from dicom_node.errors import DicomNodeError
 from dicom_node.reception.hints import Hints
 from dicom_node.reception.store import FileStoreService
@@ -27,7 +28,7 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
     store = ObjectStore(settings.node.data_dir)
     writer = store.writer(name)
     hints = Hints(store.places.hints)
-    acceptor = Acceptor(settings, FileStoreService(writer, hints, settings.node))
+    acceptor = Acceptor(settings, FileStoreService(writer, hints, settings.node), _other_services(settings))
     acceptor.start()
     try:
         while not stop.wait(1.0):
@@ -37,3 +38,18 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
         acceptor.stop()
         hints.close()
     LOGGER.info("the acceptor has stopped")
+
+
+def _other_services(settings: Settings) -> list[MessageService]:
+    """What is served beside C-STORE. Where nobody may ask for commitment the ledger's library is not even loaded."""
+    if all(peer.commitment == "off" for peer in settings.peers):
+        return []
+    from dicom_node.archive.commitments import Commitments
+    from dicom_node.archive.database import Database
+    from dicom_node.dimse.commitment import CommitmentSCP
+    from dicom_node.reception.commitment import CommitmentDesk
+
+    node = settings.node
+    return [
+        CommitmentSCP(CommitmentDesk(settings, lambda: Commitments(Database(settings.database.url, node.data_dir))))
+    ]
