@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 STEADY_S = 60.0  # a process that lived this long starts again with the first pause
-GRACE_S = 25.0
+GRACE_S = 25.0  # for all together
+LEAST_GRACE_S = 5.0  # for each, however long the others took
 WRONG_CONFIGURATION = 2  # exit status of a process that cannot run as it is told
 _PR_SET_PDEATHSIG = 1
 
@@ -74,8 +75,11 @@ class Supervisor:
             self._children.append(child)
             deadline = time.monotonic() + program.ready_within_s
             while not program.ready() and time.monotonic() < deadline and not self._stop.is_set():
-                if child.process.poll() == WRONG_CONFIGURATION:
+                code = child.process.poll()
+                if code == WRONG_CONFIGURATION:
                     return WRONG_CONFIGURATION
+                if code is not None:
+                    break  # it is started again once the others run
                 time.sleep(0.02)
         return 0
 
@@ -107,7 +111,7 @@ class Supervisor:
             if child.process.poll() is None:
                 child.process.terminate()
             try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
+                child.process.wait(max(LEAST_GRACE_S, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 log.warning("%s did not end by itself", child.program.name)
                 child.process.kill()

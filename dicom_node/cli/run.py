@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,7 +102,8 @@ def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
     this = [sys.executable, "-m", "dicom_node.cli.main"]
     if configuration.source.file:
         this += ["--config", str(configuration.source.file)]
-    found.append(Program("node", [*this, "run-node"], environment))
+    # The node reads rules and models and brings the ledger up to date: nothing else starts before that went well.
+    found.append(Program("node", [*this, "run-node"], environment, ready=lambda: _listens(places.hints)))
     found.append(Program("acceptor", [*this, "run-acceptor"], environment))
     if workers:
         found += _worker_programs(settings, environment)
@@ -112,6 +115,16 @@ def _worker_programs(settings: Settings, environment: dict[str, str]) -> list[Pr
 
     command = [sys.executable, "-m", "workers", "run", "--device"]
     return [Program(f"worker {device}", [*command, device], environment) for device in settings.worker.devices]
+
+
+def _listens(place: Path) -> bool:
+    """Whether a process receives datagrams there; a socket that a dead one left does not count."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(str(place))
+        except OSError:
+            return False
+    return True
 
 
 def _environment(configuration: Configuration) -> dict[str, str]:
