@@ -137,6 +137,6 @@ class Indexer:
     ) -> Rejection:
         told = path.stat()
         received = datetime.fromtimestamp(told.st_mtime, tz=UTC)
-        LOGGER.warning("rejected: %s", message)
+        LOGGER.warning("rejected: %s%s", message, f"; {remedy}" if remedy else "")
         relative = self._store.relative(path)
         return Rejection(relative, told.st_size, received, reason, message, remedy, study_uid, sop_uid)
