@@ -21,8 +21,8 @@ from dicom_node.archive.processes import Processes
 from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
-from dicom_node.dimse.find import instances_held
 from dicom_node.dimse.commitment import send_report
+from dicom_node.dimse.find import instances_held
 from dicom_node.dimse.send import Sender
 from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
