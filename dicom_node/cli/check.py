@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,8 +13,11 @@ from dicom_node.cli.output import Json
 from dicom_node.errors import DicomNodeError
 
 if TYPE_CHECKING:
+    from dicom_node.archive.soundness import Finding
     from dicom_node.cli.doctor import Answer
+    from dicom_node.settings import Settings
 
+MOST_NAMES = 20  # of files that are told in text
 MARKS = {"good": "ok  ", "warning": "warn", "bad": "FAIL"}
 
 
@@ -24,6 +29,9 @@ def register(app: typer.Typer) -> None:
 def check(
     context: typer.Context,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each peer.")] = 5.0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read every stored file and compare its SHA-256 with the index.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at everything the node needs: configuration, disk, ledger, broker, models, rules, peers, ports, workers."""
@@ -42,14 +50,46 @@ def check(
         answers.append(answer)
         if not as_json:
             _print(answer)
+    findings: list[Finding] = []
+    if deep:
+        answer, findings = _objects(configuration.settings, shown=not as_json and sys.stderr.isatty())
+        answers.append(answer)
+        if not as_json:
+            _print(answer)
+            _print_findings(findings)
     good = all(answer.state != "bad" for answer in answers)
     if as_json:
-        output.show({"good": good, "checks": [_plain(answer) for answer in answers]}, True, lambda _: None)
+        told: dict[str, Any] = {"good": good, "checks": [_plain(answer) for answer in answers]}
+        if deep:
+            told["files"] = [asdict(finding) for finding in findings]
+        output.show(told, True, lambda _: None)
     else:
         output.write()
         output.write("the node can run here" if good else "the node cannot run here as it is")
     if not good:
         raise typer.Exit(1)
+
+
+def _objects(settings: Settings, *, shown: bool) -> tuple[Answer, list[Finding]]:
+    """The check of all files, with a bar on a terminal."""
+    from dicom_node.cli import doctor
+
+    if not shown:
+        return doctor.objects(settings, lambda size: None)
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("comparing files", total=doctor.bytes_stored(settings))
+        return doctor.objects(settings, lambda size: progress.advance(task, size))
+
+
+def _print_findings(findings: list[Finding]) -> None:
+    for finding in findings[:MOST_NAMES]:
+        output.write(f"      {finding.fault}  {finding.path}: {finding.detail}")
+    if len(findings) > MOST_NAMES:
+        output.write(f"      and {len(findings) - MOST_NAMES} more; see --json")
 
 
 def _plain(answer: Answer) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dicom_node.archive.places import Places
 from dicom_node.catalogue import Catalogue
@@ -20,6 +21,10 @@ from dicom_node.cli import access, peers
 from dicom_node.errors import DicomNodeError, LedgerError
 from dicom_node.settings import Configuration, PeerSettings, Settings
 
+if TYPE_CHECKING:
+    from dicom_node.archive.soundness import Finding
+
+MOST_FINDINGS = 1000  # files named, of those that are not as they should be
 LEAST_FREE_BYTES = 1_000_000_000
 COMFORTABLE_FREE_BYTES = 20_000_000_000
 WORKER_TIMEOUT_S = 120.0
@@ -90,6 +95,42 @@ def ledger(settings: Settings) -> Answer:
         return Answer("ledger", state, error.message, error.remedy)
     except DicomNodeError as error:
         return Answer("ledger", "bad", error.message, error.remedy)
+
+
+def objects(settings: Settings, seen: Callable[[int], None]) -> tuple[Answer, list[Finding]]:
+    """Whether every stored file is there, unchanged and known; reads them all, names ``MOST_FINDINGS`` at most."""
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.archive.soundness import Fault, compare, extent
+
+    named: list[Finding] = []
+    counts: Counter[Fault] = Counter()
+    try:
+        with access.opened(settings) as database:
+            size = extent(database)
+            for finding in compare(database, ObjectStore(settings.node.data_dir), seen):
+                counts[finding.fault] += 1
+                if len(named) < MOST_FINDINGS:
+                    named.append(finding)
+    except LedgerError as error:
+        if error.reason == "no-ledger":
+            return Answer("objects", "good", "none yet"), []
+        return Answer("objects", "bad", error.message, error.remedy), named
+    if not counts:
+        return Answer("objects", "good", f"{size.files} files, {size.bytes / 1e9:.1f} GB: each is what came in"), []
+    found = ", ".join(f"{count} {fault}" for fault, count in sorted(counts.items()))
+    remedy = "restore these files from the backup, or have them sent again; then look at the disk"
+    return Answer("objects", "bad", f"{found} of {size.files} files", remedy), named
+
+
+def bytes_stored(settings: Settings) -> int | None:
+    """Bytes of all files the index knows; None where there is no ledger to ask."""
+    from dicom_node.archive.soundness import extent
+
+    try:
+        with access.opened(settings) as database:
+            return extent(database).bytes
+    except LedgerError:
+        return None
 
 
 def broker(settings: Settings, timeout_s: float) -> Answer:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
-from dicom_node.archive.part10 import read_part10
+from dicom_node.archive.soundness import data_set_digest
 from dicom_node.dimse.commitment import PROCESSING_FAILURE, SUCCESS, Channel, Report
 from dicom_node.dimse.inbound import InboundAssociation
 from dicom_node.domain.commitment import Commitment, FailureReason, Reference, Stored, candidates
@@ -197,7 +197,7 @@ class Verifier:
     def _is_sound(self, one: Stored) -> bool:
         """Whether the file holds the bytes that came in."""
         try:
-            digest = read_part10(self._store.absolute(one.path)).digest
+            digest = data_set_digest(self._store.absolute(one.path))
         except (InputError, OSError) as error:
             LOGGER.error("not committed to %s: %s", one.path, error)
             return False
