@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ _SETTINGS = """
 [node]
 host = "127.0.0.1"
 port = {port}
-data_dir = "data"
+data_dir = "{data_dir}"
 
 [[peers]]
 name = "scanner"
@@ -103,6 +104,9 @@ class AcceptorProcess:
 
     folder: Path
     largest_file: int | None = None  # bytes; beyond it writing fails, as on a full disk
+    more: str = ""  # TOML for the end of its configuration
+    environment: dict[str, str] = field(default_factory=dict)
+    data_dir: Path | None = None  # "data" in its folder
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -114,7 +118,7 @@ class AcceptorProcess:
     @property
     def store(self) -> ObjectStore:
         """Its files, as the indexer sees them."""
-        return ObjectStore(self.folder / "data")
+        return ObjectStore(self.data_dir or self.folder / "data")
 
     def objects(self) -> list[Path]:
         """Complete objects in the order they were begun."""
@@ -124,11 +128,20 @@ class AcceptorProcess:
         """Start it and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
         file = self.folder / "dicom-node.toml"
-        file.write_text(_SETTINGS.format(port=self.port))
+        file.write_text(_SETTINGS.format(port=self.port, data_dir=self.data_dir or "data") + self.more)
         arguments: Sequence[str] = [] if self.largest_file is None else [str(self.largest_file)]
         with (self.folder / "acceptor.log").open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-c", _RUN, str(file), *arguments], stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _RUN, str(file), *arguments],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+            )
         wait_until(self._answers, f"the acceptor to start, see {self.folder / 'acceptor.log'}")
+
+    def log(self) -> str:
+        """What it has logged."""
+        return (self.folder / "acceptor.log").read_text()
 
     def kill(self) -> None:
         """End it as a power failure would, as far as the process is concerned."""
@@ -138,7 +151,7 @@ class AcceptorProcess:
 
     def _answers(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
-            pytest.fail(f"the acceptor ended at start: {(self.folder / 'acceptor.log').read_text()[-2000:]}")
+            pytest.fail(f"the acceptor ended at start: {self.log()[-2000:]}")
         try:
             return echo(self.peer, "STORESCU") > 0
         except PeerError:

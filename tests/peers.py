@@ -26,6 +26,7 @@ DCMTK = ("dcmdump", "dcmodify", "dsrdump", "echoscu", "findscu", "getscu", "move
 PACKAGES = {
     **dict.fromkeys(DCMTK, "dcmtk"),
     "Orthanc": "orthanc",
+    "openssl": "openssl",
     "redis-server": "redis-server",
     "postgres": "postgresql",
     "java": "default-jre-headless libpixelmed-java libsaxonb-java",

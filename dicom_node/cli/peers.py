@@ -58,7 +58,7 @@ def answer(settings: Settings, peer: PeerSettings, timeout_s: float) -> dict[str
     from dicom_node.dimse.associate import echo as ask
 
     try:
-        took_s = ask(peer, settings.node.ae_title, timeout_s)
+        took_s = ask(peer, settings.node.ae_title, timeout_s, tls=settings.tls)
     except PeerError as error:
         told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
         return {**_peer(peer), "good": False, "milliseconds": None, "error": told}
@@ -71,10 +71,10 @@ def _peer(peer: PeerSettings) -> dict[str, Any]:
 
 def _print_list(data: dict[str, Any]) -> None:
     rows = [
-        (peer["name"], peer["ae_title"], peer["host"], peer["port"], peer["receive"], peer["clinical"])
+        (peer["name"], peer["ae_title"], peer["host"], peer["port"], peer["tls"], peer["receive"], peer["clinical"])
         for peer in data["peers"]
     ]
-    output.table(("peer", "AE title", "host", "port", "may send", "clinical"), rows, empty="no peers")
+    output.table(("peer", "AE title", "host", "port", "TLS", "may send", "clinical"), rows, empty="no peers")
 
 
 def _print_echo(data: dict[str, Any]) -> None:

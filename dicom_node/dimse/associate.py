@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator, Sequence
@@ -27,13 +27,15 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.dimse import command, transport
 from dicom_node.dimse.command import Command, CommandError
+from dicom_node.dimse.connect import connect, name, tls_failed
 from dicom_node.dimse.contexts import VERIFICATION
 from dicom_node.dimse.framing import MALFORMED, Fragment, Framer, FramingError, OtherPDU
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerError
-from dicom_node.settings import PeerSettings
+from dicom_node.settings import PeerSettings, TlsSettings
 
 MAXIMUM_CONTEXTS = 128  # of one association (PS3.8 9.3.2.2: odd identifiers up to 255)
+NO_FILES = TlsSettings()  # TLS without a certificate of ours, trusting what the system trusts
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _MAXIMUM_PDU = 131072  # bytes, that we take and that we send at most
 _RELEASE_RQ = bytes.fromhex("05000000000400000000")
@@ -62,11 +64,17 @@ class Association:
     """An association with a peer, for one thread. Use as a context manager: it is released, or aborted on an error."""
 
     def __init__(
-        self, peer: PeerSettings, calling_ae: str, proposals: Sequence[Proposal], *, timeout_s: float = 30.0
+        self,
+        peer: PeerSettings,
+        calling_ae: str,
+        proposals: Sequence[Proposal],
+        *,
+        timeout_s: float = 30.0,
+        tls: TlsSettings = NO_FILES,
     ) -> None:
         """Connect and negotiate.
 
-        ``timeout_s`` bounds the connection, and later each wait for the peer.
+        ``timeout_s`` bounds the connection, and later each wait for the peer; ``tls`` is for a peer that wants it.
 
         Raises:
             PeerError: it cannot be opened; the message names the peer and the likely cause.
@@ -78,7 +86,7 @@ class Association:
         self._agreed: dict[Proposal, Agreed] = {}
         self._refused: dict[Proposal, str] = {}
         self._fragment = _MAXIMUM_PDU - 6  # bytes of data that one PDU to the peer may hold
-        self._socket = _connect(peer, timeout_s)
+        self._socket = connect(peer, tls, timeout_s)
         try:
             self._negotiate(calling_ae, proposals)
         except PeerError:
@@ -255,6 +263,8 @@ class Association:
     def _lost(self, error: OSError) -> PeerError:
         if isinstance(error, TimeoutError):
             return self._error("no answer in time", "no-answer", "check the peer; it may be overloaded or hang")
+        if isinstance(error, ssl.SSLError):
+            return tls_failed(self._peer, error)
         return self._error(f"the association is lost: {error}", "lost", "see the log of the peer")
 
     def _aborted(self, encoded: bytes) -> PeerError:
@@ -275,7 +285,7 @@ class Association:
         return self._error(f"association rejected ({why})", "rejected", remedy)
 
 
-def echo(peer: PeerSettings, calling_ae: str, timeout_s: float = 10.0) -> float:
+def echo(peer: PeerSettings, calling_ae: str, timeout_s: float = 10.0, *, tls: TlsSettings = NO_FILES) -> float:
     """Verify a peer with C-ECHO; seconds from opening the association to the answer.
 
     Raises:
@@ -283,7 +293,7 @@ def echo(peer: PeerSettings, calling_ae: str, timeout_s: float = 10.0) -> float:
     """
     started = time.perf_counter()
     proposal = Proposal(VERIFICATION, ("1.2.840.10008.1.2",))
-    with Association(peer, calling_ae, [proposal], timeout_s=timeout_s) as association:
+    with Association(peer, calling_ae, [proposal], timeout_s=timeout_s, tls=tls) as association:
         agreed = association.agreed(proposal)
         if agreed is None:
             why = association.refused(proposal)
@@ -294,40 +304,6 @@ def echo(peer: PeerSettings, calling_ae: str, timeout_s: float = 10.0) -> float:
             status = answer.number(0x0900) or 0
             raise PeerError(f"{name(peer)}: C-ECHO answered 0x{status:04X}", reason="status")
     return time.perf_counter() - started
-
-
-def name(peer: PeerSettings) -> str:
-    """A peer as messages name it."""
-    return f"{peer.ae_title} at {peer.host}:{peer.port}"
-
-
-def _connect(peer: PeerSettings, timeout_s: float) -> socket.socket:
-    try:
-        connection = socket.create_connection((peer.host, peer.port), timeout=timeout_s)
-    except socket.gaierror as error:
-        raise PeerError(
-            f"{name(peer)}: the host name is unknown", reason="unknown-host", remedy="check host of this peer, and DNS"
-        ) from error
-    except ConnectionRefusedError as error:
-        raise PeerError(
-            f"{name(peer)}: connection refused",
-            reason="refused",
-            remedy="nothing listens there: start the peer, or correct host and port",
-        ) from error
-    except TimeoutError as error:
-        raise PeerError(
-            f"{name(peer)}: no answer to the connection in {timeout_s:g} s",
-            reason="no-answer",
-            remedy="the machine is off, or a firewall drops the connection",
-        ) from error
-    except OSError as error:
-        raise PeerError(
-            f"{name(peer)}: unreachable ({error.strerror or error})",
-            reason="unreachable",
-            remedy="check host and port of this peer, and the network",
-        ) from error
-    transport.tune(connection)
-    return connection
 
 
 _CONTEXT_RESULTS = {

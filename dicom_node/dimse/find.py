@@ -11,10 +11,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
-from dicom_node.dimse.associate import Association, Proposal, name
+from dicom_node.dimse.associate import NO_FILES, Association, Proposal
 from dicom_node.dimse.command import C_FIND_RQ
+from dicom_node.dimse.connect import name
 from dicom_node.errors import PeerError
-from dicom_node.settings import PeerSettings
+from dicom_node.settings import PeerSettings, TlsSettings
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _PROPOSAL = Proposal(STUDY_ROOT_FIND, ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
@@ -28,6 +29,8 @@ def find(
     identifier: Dataset,
     level: Literal["STUDY", "SERIES", "IMAGE"],
     timeout_s: float = 30.0,
+    *,
+    tls: TlsSettings = NO_FILES,
 ) -> list[Dataset]:
     """What the peer has that matches ``identifier``, one data set a match.
 
@@ -36,12 +39,18 @@ def find(
     """
     query = copy.deepcopy(identifier)
     query.QueryRetrieveLevel = level
-    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
+    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
         return _ask(association, peer, query)
 
 
 def instances_held(
-    peer: PeerSettings, calling_ae: str, study_uid: str, series_uids: Iterable[str], timeout_s: float = 30.0
+    peer: PeerSettings,
+    calling_ae: str,
+    study_uid: str,
+    series_uids: Iterable[str],
+    timeout_s: float = 30.0,
+    *,
+    tls: TlsSettings = NO_FILES,
 ) -> frozenset[str]:
     """SOP Instance UIDs that the peer has in these series of a study, asked over one association.
 
@@ -49,7 +58,7 @@ def instances_held(
         PeerError: the peer cannot be asked, or answers with a failure.
     """
     held: set[str] = set()
-    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s) as association:
+    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
         for series_uid in series_uids:
             query = Dataset()
             query.QueryRetrieveLevel = "IMAGE"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from dicom_node.dimse.associate import MAXIMUM_CONTEXTS, Association, Proposal, name
+from dicom_node.dimse.associate import MAXIMUM_CONTEXTS, NO_FILES, Association, Proposal
+from dicom_node.dimse.connect import name
 from dicom_node.errors import NotDicomError, PeerError
-from dicom_node.settings import PeerSettings
+from dicom_node.settings import PeerSettings, TlsSettings
 
 _META_START = 144  # bytes: preamble, DICM and File Meta Information Group Length
 
@@ -55,8 +56,9 @@ REFUSALS = ("context-refused", "object-refused")  # sending it again changes not
 class Sender:
     """C-STORE to peers."""
 
-    def __init__(self, timeout_s: float = 60.0) -> None:
+    def __init__(self, timeout_s: float = 60.0, tls: TlsSettings = NO_FILES) -> None:
         self._timeout_s = timeout_s  # for the connection, and for each answer of the peer
+        self._tls = tls  # for peers that want it
 
     def send(self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]) -> list[SendOutcome]:
         """Send the objects, and return what became of them, in the order of ``objects``: see :meth:`outcomes`.
@@ -81,7 +83,7 @@ class Sender:
         for number, group in enumerate(_groups(objects)):
             proposals = list(dict.fromkeys(each.proposal for each in group))
             try:
-                association = Association(peer, calling_ae, proposals, timeout_s=self._timeout_s)
+                association = Association(peer, calling_ae, proposals, timeout_s=self._timeout_s, tls=self._tls)
             except PeerError as error:
                 if number == 0:
                     raise

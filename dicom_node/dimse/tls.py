@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def server_context(tls: TlsSettings) -> ssl.SSLContext | None:
     return context
 
 
+@lru_cache(maxsize=8)
 def client_context(tls: TlsSettings, *, check_host: bool) -> ssl.SSLContext:
     """For peers we connect to; ``check_host``: their certificate must name the host.
 

@@ -9,7 +9,8 @@ import pytest
 from listening import Node
 from peers import free_port
 
-from dicom_node.dimse.associate import Association, Proposal, echo, name
+from dicom_node.dimse.associate import Association, Proposal, echo
+from dicom_node.dimse.connect import name
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings
 
