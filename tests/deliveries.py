@@ -6,7 +6,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from sqlalchemy import insert, update
 from stories import Writer
 
@@ -16,7 +20,8 @@ from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import artifact, parcel
 from dicom_node.delivery.lane import Lane
 from dicom_node.delivery.verify import Verifier
-from dicom_node.dimse.send import OutgoingObject, SendOutcome
+from dicom_node.dimse.find import instances_held
+from dicom_node.dimse.send import OutgoingObject, Sender, SendOutcome
 from dicom_node.domain.parcel import Parcel
 from dicom_node.errors import PeerError
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
@@ -57,13 +62,20 @@ class ScriptedPeer:
         return frozenset(self.held)
 
 
+class RealPeer:
+    """Whoever listens at the port of the peer."""
+
+    send = staticmethod(Sender(2).outcomes)
+    holds = staticmethod(instances_held)
+
+
 @dataclass
 class Bench:
     """A ledger with parcels to ``pacs`` and ``other``."""
 
     database: Database
     settings: Settings
-    peer: ScriptedPeer
+    peer: ScriptedPeer | RealPeer
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -75,8 +87,8 @@ class Bench:
         verifier = Verifier(self.settings, self.parcels, self.peer.holds)
         return Lane(self.settings, self.parcels, self.peer.send, verifier, self.stop)
 
-    def add(self, destination: str = "pacs", objects: int = 2) -> int:
-        """A due parcel of new results: objects ``2.25.<job>.<n>``."""
+    def add(self, destination: str = "pacs", objects: int = 2, size: int = 2048) -> int:
+        """A due parcel of new results: CT images ``2.25.<job>.<n>`` of about ``size`` bytes."""
         with self.database.write() as connection:
             writer = Writer(connection)
             number = len(self.parcels.all()) + 1
@@ -85,9 +97,11 @@ class Bench:
             result_set = writer.result(job)
             connection.execute(artifact.delete().where(artifact.c.result_set_id == result_set))
             for n in range(objects):
-                made = {"sop_uid": f"2.25.{job}.{n}", "sop_class": "1.2.3", "series_uid": f"2.25.{job}"}
-                made |= {"transfer_syntax": "1.2.840.10008.1.2.1", "digest": "0", "path": "r/a.dcm", "size": 3}
-                connection.execute(insert(artifact).values(site_id=1, result_set_id=result_set, kind="seg", **made))
+                made = {"sop_uid": f"2.25.{job}.{n}", "sop_class": CTImageStorage, "series_uid": f"2.25.{job}"}
+                made |= {"transfer_syntax": ExplicitVRLittleEndian, "digest": "0", "size": 3, "kind": "seg"}
+                path = f"{job}.{n}.dcm"
+                connection.execute(insert(artifact).values(site_id=1, result_set_id=result_set, path=path, **made))
+                _write(self.settings.node.data_dir / path, made, f"1.2.826.0.1.{number}", size)
             return writer.parcel(study, result_set, "due", destination=destination)
 
     def parcel(self, parcel_id: int) -> Parcel:
@@ -107,10 +121,26 @@ class Bench:
             self.lane.run("pacs")
 
 
-def bench_in(database: Database, data_dir: Path, **delivery: float) -> Bench:
-    """Looks for what was sent come at once."""
+def bench_in(database: Database, data_dir: Path, *ports: int) -> Bench:
+    """Looks for what was sent come at once. With the ports of real peers, it is sent to these."""
     peers = tuple(
-        PeerSettings(name=name, ae_title=name.upper(), host="127.0.0.1", port=104) for name in ("pacs", "other")
+        PeerSettings(name=name, ae_title=name.upper(), host="127.0.0.1", port=port)
+        for name, port in zip(("pacs", "other"), (*ports, 104, 104), strict=False)
     )
-    told = DeliverySettings(**{"verify_after_seconds": 0, **delivery})
-    return Bench(database, Settings(node=NodeSettings(data_dir=data_dir), peers=peers, delivery=told), ScriptedPeer())
+    delivery = DeliverySettings(verify_after_seconds=0, timeout_seconds=2)
+    settings = Settings(node=NodeSettings(data_dir=data_dir), peers=peers, delivery=delivery)
+    return Bench(database, settings, RealPeer() if ports else ScriptedPeer())
+
+
+def _write(path: Path, made: dict[str, Any], study_uid: str, size: int) -> None:
+    image = Dataset()
+    image.SOPClassUID, image.SOPInstanceUID = made["sop_class"], made["sop_uid"]
+    image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, made["series_uid"]
+    image.PatientID, image.PatientName, image.Modality, image.InstanceNumber = "P1", "Doe^Jane", "CT", 1
+    image.Rows, image.Columns, image.SamplesPerPixel, image.PixelRepresentation = 1024, size // 2048, 1, 0
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.PixelData = bytes(size)
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = made["transfer_syntax"]
+    dcmwrite(path, image, enforce_file_format=True)

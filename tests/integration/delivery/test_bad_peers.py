@@ -1,0 +1,176 @@
+"""Peers that misbehave: each failure is told apart, nothing is given up, nothing is sent twice."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deliveries import bench_in
+from pynetdicom import AE, evt
+
+from dicom_node.archive.database import Database
+from dicom_node.domain.parcel import ParcelState
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+Serve = Callable[..., int]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a pynetdicom peer that answers C-STORE by ``handler``; returns its port."""
+    servers = []
+
+    def start(handler: Callable[[Any], int] = lambda event: 0, sop_class: str = CT, called: str = "") -> int:
+        ae = AE("PACS")
+        ae.add_supported_context(sop_class, [EXPLICIT])
+        if called:
+            ae.ae_title, ae.require_called_aet = called, True
+        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, handler)])
+        servers.append(server)
+        return int(server.socket.getsockname()[1])
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+def test_an_association_that_is_rejected(database: Database, tmp_path: Path, serve: Serve) -> None:
+    bench = bench_in(database, tmp_path, serve(called="SOMEBODY"))
+    number = bench.add()
+    bench.run(5)
+    parcel = bench.parcel(number)
+    assert (parcel.state, parcel.tries, parcel.error["reason"]) == (ParcelState.DUE, 5, "rejected")
+    assert "correct ae_title of this peer" in parcel.error["remedy"]
+
+
+def test_contexts_that_are_refused(database: Database, tmp_path: Path, serve: Serve) -> None:
+    bench = bench_in(database, tmp_path, serve(sop_class="1.2.840.10008.5.1.4.1.1.4"))
+    number = bench.add()
+    bench.run(3)
+    parcel = bench.parcel(number)
+    assert (parcel.state, parcel.error["reason"]) == (ParcelState.REFUSED, "context-refused")
+    assert "SOP class not supported" in parcel.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "reason"),
+    [
+        (0x0000, ParcelState.SENT, None),
+        (0x0111, ParcelState.SENT, None),
+        (0xB000, ParcelState.SENT, None),
+        (0xB007, ParcelState.SENT, None),
+        (0xA700, ParcelState.DUE, "out-of-resources"),
+        (0xA7FF, ParcelState.DUE, "out-of-resources"),
+        (0x0110, ParcelState.DUE, "peer-failure"),
+        (0xFE00, ParcelState.DUE, "peer-failure"),
+        (0xFF00, ParcelState.DUE, "peer-failure"),
+        (0x0122, ParcelState.REFUSED, "object-refused"),
+        (0x0124, ParcelState.REFUSED, "object-refused"),
+        (0xA900, ParcelState.REFUSED, "object-refused"),
+        (0xC000, ParcelState.REFUSED, "object-refused"),
+        (0xCFFF, ParcelState.REFUSED, "object-refused"),
+    ],
+)
+def test_every_class_of_status(
+    database: Database, tmp_path: Path, serve: Serve, status: int, state: ParcelState, reason: str | None
+) -> None:
+    bench = bench_in(database, tmp_path, serve(lambda event: status))
+    number = bench.add()
+    bench.run(4)
+    parcel = bench.parcel(number)
+    assert (parcel.state, (parcel.error or {}).get("reason")) == (state, reason)
+
+
+def test_a_peer_that_changes_its_answer(database: Database, tmp_path: Path, serve: Serve) -> None:
+    asked: list[str] = []
+
+    def capricious(event: Any) -> int:
+        asked.append(str(event.request.AffectedSOPInstanceUID))
+        return 0xA700 if len(asked) % 2 else 0x0000
+
+    bench = bench_in(database, tmp_path, serve(capricious))
+    number = bench.add(objects=4)
+    bench.run(10)
+    assert bench.parcel(number).state == ParcelState.SENT
+    stored = asked[1::2]
+    assert len(stored) == len(set(stored)) == 4  # what it took once was not sent again
+
+
+def test_a_peer_that_aborts_at_one_object_gets_all_the_others(database: Database, tmp_path: Path, serve: Serve) -> None:
+    poison = ["2.25.1.1"]
+    taken: list[str] = []
+
+    def abort(event: Any) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid in poison:
+            event.assoc.abort()
+            return 0
+        taken.append(uid)
+        return 0
+
+    bench = bench_in(database, tmp_path, serve(abort))
+    bad, fine = bench.add(objects=3), bench.add()
+    bench.run(3)
+    parcel = bench.parcel(bad)
+    assert (parcel.state, parcel.error["reason"]) == (ParcelState.DUE, "aborted")
+    assert [made.sop_uid for made in parcel.missing] == poison
+    assert bench.parcel(fine).state == ParcelState.SENT
+    assert sorted(taken) == ["2.25.1.0", "2.25.1.2", "2.25.2.0", "2.25.2.1"]
+
+
+def test_a_peer_that_stalls_in_the_middle_of_an_object(database: Database, tmp_path: Path, serve: Serve) -> None:
+    with _stalling(serve()) as port:
+        bench = bench_in(database, tmp_path, port)
+        number = bench.add(objects=1, size=8_000_000)
+        bench.run()
+        parcel = bench.parcel(number)
+        assert (parcel.state, parcel.error["reason"]) == (ParcelState.DUE, "stalled")
+        assert "in the middle of an object" in parcel.error["message"]
+
+
+def test_a_peer_that_never_answers(database: Database, tmp_path: Path, serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bench = bench_in(database, tmp_path, silent.getsockname()[1])
+        number = bench.add()
+        bench.run()
+        assert bench.parcel(number).error["reason"] == "no-answer"
+
+
+@contextlib.contextmanager
+def _stalling(port: int) -> Iterator[int]:
+    """Passes on the first MB, then reads no more."""
+    with socket.create_server(("127.0.0.1", 0)) as front:
+        front.settimeout(20)
+
+        def carry() -> None:
+            client, _ = front.accept()
+            with client, socket.create_connection(("127.0.0.1", port)) as behind:
+                back = threading.Thread(target=_copy, args=(behind, client), daemon=True)
+                back.start()
+                left = 1_000_000
+                while left > 0 and (data := client.recv(min(65536, left))):
+                    left -= len(data)
+                    behind.sendall(data)
+                over.wait(30)
+
+        over = threading.Event()
+        thread = threading.Thread(target=carry)
+        thread.start()
+        try:
+            yield int(front.getsockname()[1])
+        finally:
+            over.set()
+            thread.join(30)
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
