@@ -20,7 +20,7 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 
-from dicom_node.dimse.associate import name
+from dicom_node.dimse.connect import name
 from dicom_node.dimse.framing import MALFORMED
 from dicom_node.dimse.inbound import InboundAssociation
 from dicom_node.dimse.tls import client_context, is_bound

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dicom_node.settings import NodeSettings, PeerSettings
 
-SLOW_WINDOW_S = 60.0  # over which the slowest rate is measured
+SLOW_WINDOW_S = 60.0
 _BURST_S = 1.0  # what a peer may send at once, as the time that its rate needs for it
 
 
@@ -20,12 +20,12 @@ class TimeLimits:
     pdu_s: float  # from the first byte of a PDU to its last
     idle_s: float  # without any byte
     slowest_bytes_per_s: float  # while a message is under way
-    window_s: float = SLOW_WINDOW_S
+    window_s: float  # over which that rate is measured
 
     @classmethod
     def of(cls, node: NodeSettings) -> TimeLimits:
         """Those of the settings."""
-        return cls(node.pdu_seconds, node.idle_seconds, node.slowest_bytes_per_second)
+        return cls(node.pdu_seconds, node.idle_seconds, node.slowest_bytes_per_second, SLOW_WINDOW_S)
 
 
 class Patience:

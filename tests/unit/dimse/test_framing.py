@@ -98,9 +98,39 @@ def test_payload_is_not_copied() -> None:
     assert bytes(piece.view) == b"PAYLOAD"
 
 
+def test_it_knows_whether_a_pdu_is_whole() -> None:
+    framer = Framer(64)
+    seen = []
+    for byte in pdu(1, 2, b"ab") + RELEASE:
+        framer.room()[0] = byte
+        list(framer.pieces(1))
+        seen.append((framer.pdus, framer.partial))
+    assert seen == [(0, True)] * 5 + [(1, True)] * 8 + [(1, False)] + [(1, True)] * 5 + [(2, True)] * 4 + [(2, False)]
+
+
+def test_a_pdu_may_be_as_large_as_agreed_upon() -> None:
+    for length, good in ((26, True), (27, False)):
+        framer = Framer(64, largest_pdu=26)
+        stream = pdu(1, 2, b"x" * (length - 6))
+        framer.room()[: len(stream)] = stream
+        if good:
+            assert len(list(framer.pieces(len(stream)))) == 1
+        else:
+            with pytest.raises(FramingError, match="27 bytes; at most 26"):
+                list(framer.pieces(len(stream)))
+
+
+def test_an_association_request_may_be_long() -> None:
+    request = struct.pack(">BBL", 1, 0, 200_000) + b"x" * 200_000
+    (piece,) = feed(request, [64])
+    assert piece == OtherPDU(request)
+
+
 @pytest.mark.parametrize(
     "stream",
     [
+        bytes.fromhex("1603010200010001fc0303"),
+        bytes.fromhex("010000200000"),
         b"GET / HTTP/1.1\r\n",
         bytes.fromhex("000000000004"),
         bytes.fromhex("0500ffffffff"),
@@ -109,7 +139,17 @@ def test_payload_is_not_copied() -> None:
         struct.pack(">BBLLBB", 4, 0, 10, 100, 1, 2),
         struct.pack(">BBLLBB", 4, 0, 3, 2, 1, 2),
     ],
-    ids=["http", "type 0", "huge", "empty", "short PDV", "PDV beyond its PDU", "PDU too short for a PDV"],
+    ids=[
+        "TLS",
+        "huge request",
+        "http",
+        "type 0",
+        "huge",
+        "empty",
+        "short PDV",
+        "PDV beyond its PDU",
+        "PDU too short for a PDV",
+    ],
 )
 def test_what_is_no_pdu_is_refused(stream: bytes) -> None:
     with pytest.raises(FramingError):

@@ -12,6 +12,7 @@ from dicom_node.archive.files import ObjectStore
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject
 from dicom_node.reception.hints import HintListener, Hints
 from dicom_node.reception.store import FileStoreService
+from dicom_node.settings import NodeSettings
 
 ASSOCIATION = InboundAssociation("a1b2", "SCANNER", "DICOMNODE", "10.0.0.5")
 INBOUND = InboundObject(b"1.2.840.10008.5.1.4.1.1.2", b"1.2.3", "1.2.840.10008.1.2.1", ASSOCIATION)
@@ -68,6 +69,19 @@ def test_a_discarded_object_leaves_nothing(store: ObjectStore, service: FileStor
     sink.discard()
     assert objects(store) == []
     assert list(store.places.objects.rglob("*.part")) == []
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_full"),
+    [
+        ({"least_free_bytes": 0}, False),
+        ({"least_free_bytes": 10**18}, True),
+        ({"least_free_bytes": 0, "least_free_percent": 99.99}, True),
+    ],
+)
+def test_the_disk_has_a_high_mark(store: ObjectStore, limits: dict[str, float], is_full: bool) -> None:
+    service = FileStoreService(store.writer("a0"), Hints(store.places.hints), NodeSettings.model_validate(limits))
+    assert ("of the disk are free" in service.full()) == is_full
 
 
 def test_the_end_of_an_association_is_told(service: FileStoreService, listener: HintListener) -> None:
