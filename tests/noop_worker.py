@@ -24,10 +24,12 @@ from workers.heartbeat import Heartbeat
 from workers.run_job import Stopwatch, Worker
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+NOTHING = Outcome((), (), {}, {}, {})
 
 
 def work(worker: Worker, job: Job, claim: Claim, beat: Heartbeat) -> Outcome:
-    """Take time, and hand in one object."""
+    """Take time, and hand in one object; ``timings`` tells when it began."""
+    began = time.time()
     with Stopwatch().stage("infer", beat, job.parameters.get("limit_s", 60.0)):
         until = time.monotonic() + job.parameters["seconds"]
         while time.monotonic() < until:
@@ -36,7 +38,7 @@ def work(worker: Worker, job: Job, claim: Claim, beat: Heartbeat) -> Outcome:
             time.sleep(0.005)
     # One UID for every attempt: a second commit would meet the first one's row.
     made = Artifact("seg", f"2.25.{job.id}", SEG, "2.25.9", "1.2.840.10008.1.2.1", "0" * 64, f"r/{claim.attempt}", 1)
-    return Outcome((), (made,), {}, {}, {})
+    return Outcome((), (made,), {}, {"began": began}, {})
 
 
 def reconcile() -> int:

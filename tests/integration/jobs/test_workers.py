@@ -105,7 +105,7 @@ def test_worker_frozen_beyond_its_lease_commits_nothing(new_queue: NewQueue) -> 
     finally:
         frozen.send_signal(signal.SIGCONT)
     log = queue.settings.node.data_dir / "logs" / "worker-cpu.jsonl"
-    wait_until(lambda: "no longer attempt 1" in log.read_text(), "the frozen worker to wake up")
+    wait_until(lambda: log.exists() and "no longer attempt 1" in log.read_text(), "the frozen worker to wake up")
 
     done = queue.ledger.job(job_id)
     assert done is not None
