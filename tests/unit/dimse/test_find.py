@@ -9,7 +9,7 @@ from peers import free_port
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from dicom_node.dimse.find import STUDY_ROOT_FIND, find
+from dicom_node.dimse.find import STUDY_ROOT_FIND, find, instances_held
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings
 
@@ -75,3 +75,20 @@ def test_a_failure_is_an_error(serve: Serve) -> None:
 def test_a_peer_without_query_is_named(node: Node) -> None:
     with pytest.raises(PeerError, match="not accepted"):
         find(node.peer, "SCU", query(), "STUDY")
+
+
+def test_instances_of_several_series_are_asked_over_one_association(serve: Serve) -> None:
+    asked = []
+
+    def answer(event: Any) -> Any:
+        keys = event.identifier
+        asked.append((event.assoc.name, keys.QueryRetrieveLevel, keys.StudyInstanceUID, keys.SeriesInstanceUID))
+        for number in range(2):
+            match = Dataset()
+            match.SOPInstanceUID = f"{keys.SeriesInstanceUID}.{number}"
+            yield 0xFF00, match
+
+    held = instances_held(serve(answer), "SCU", "1.2", ["1.2.3", "1.2.4"])
+    assert held == {"1.2.3.0", "1.2.3.1", "1.2.4.0", "1.2.4.1"}
+    assert [each[1:] for each in asked] == [("IMAGE", "1.2", "1.2.3"), ("IMAGE", "1.2", "1.2.4")]
+    assert len({each[0] for each in asked}) == 1

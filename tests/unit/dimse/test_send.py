@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from listening import Node
-from peers import free_port
+from peers import free_port, wait_until
 from pynetdicom import AE, evt
 
-from dicom_node.dimse.send import OutgoingObject, Sender, stored
+from dicom_node.dimse.send import REASONS, OutgoingObject, Sender, stored
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings
 
@@ -86,21 +86,33 @@ def test_a_context_that_is_refused_hinders_only_its_objects(serve: Serve, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("status", "ok", "message"),
+    ("status", "reason", "message"),
     [
-        (0xB000, True, "0xB000 coercion of data elements"),
-        (0xB007, True, "0xB007 data set does not match SOP class"),
-        (0xA700, False, "0xA700 out of resources"),
-        (0xA9FF, False, "0xA9FF data set does not match SOP class"),
-        (0xC123, False, "0xC123 cannot understand"),
-        (0x0110, False, "0x0110 processing failure"),
-        (0x0124, False, "0x0124 not authorized"),
+        (0xB000, "", "0xB000 coercion of data elements"),
+        (0xB007, "", "0xB007 data set does not match SOP class"),
+        (0x0111, "", "0x0111 an object of this UID is there already"),
+        (0xA700, "out-of-resources", "0xA700 out of resources"),
+        (0xA9FF, "object-refused", "0xA9FF data set does not match SOP class"),
+        (0xC123, "object-refused", "0xC123 cannot understand"),
+        (0x0110, "peer-failure", "0x0110 processing failure"),
+        (0x0124, "object-refused", "0x0124 not authorized"),
     ],
 )
-def test_a_status_is_told_in_words(serve: Serve, tmp_path: Path, status: int, ok: bool, message: str) -> None:
+def test_a_status_is_told_in_words(serve: Serve, tmp_path: Path, status: int, reason: str, message: str) -> None:
     (outcome,) = Sender().send(serve(lambda event: status), "SCU", [outgoing(tmp_path, 0)])
-    assert (outcome.status, outcome.ok, outcome.message) == (status, ok, message)
-    assert stored(status) == ok
+    assert (outcome.status, outcome.ok, outcome.reason, outcome.message) == (status, not reason, reason, message)
+    assert stored(status) == (not reason)
+    assert not reason or reason in REASONS
+
+
+def test_outcomes_come_one_by_one_and_a_sender_that_is_closed_sends_no_more(node: Node, tmp_path: Path) -> None:
+    outcomes = Sender().outcomes(node.peer, "SCU", [outgoing(tmp_path, number) for number in range(3)])
+    assert next(outcomes).ok
+    assert len(node.memory.objects) == 1
+    outcomes.close()
+    assert len(node.memory.objects) == 1
+    wait_until(lambda: node.memory.ended, "the association to end")
+    assert node.memory.ended[0][2]  # aborted
 
 
 def test_after_a_lost_association_the_rest_is_not_sent(serve: Serve, tmp_path: Path) -> None:
@@ -112,6 +124,7 @@ def test_after_a_lost_association_the_rest_is_not_sent(serve: Serve, tmp_path: P
     outcomes = Sender(timeout_s=5).send(serve(abort_at_the_second), "SCU", [outgoing(tmp_path, n) for n in range(4)])
     assert [(each.ok, each.status) for each in outcomes] == [(True, 0)] + [(False, None)] * 3
     assert all(each.message.startswith("not sent: PACS at") for each in outcomes[1:])
+    assert [each.reason for each in outcomes] == ["", "aborted", "not-sent", "not-sent"]
 
 
 def test_a_file_that_is_unusable_hinders_only_itself(node: Node, tmp_path: Path) -> None:
