@@ -20,6 +20,7 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 
+from dicom_node.dimse.associate import NO_FILES
 from dicom_node.dimse.connect import name
 from dicom_node.dimse.framing import MALFORMED
 from dicom_node.dimse.inbound import InboundAssociation
@@ -36,7 +37,7 @@ PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
 INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
-NO_FILES = TlsSettings()  # TLS without a certificate of ours, trusting what the system trusts
+
 _REQUEST_COMMITMENT = 1  # Action Type ID
 _COMMITTED, _FAILURES_EXIST = 1, 2  # Event Type ID
 

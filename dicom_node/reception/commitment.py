@@ -30,6 +30,7 @@ LEASE_S = 15.0  # of an association that is open; renewed long before it ends
 ANSWER_S = 30.0  # longest wait for the response to a report over an open association
 CATCH_UP_S = 120.0  # longest wait for the indexer; what it does not know by then cannot be read
 TICK_S = 5.0  # a pass of the verifier ends after about so long, to show that it lives
+TROUBLE_S = 2.0  # pause of the desk when the ledger fails
 _LOOK_S = 0.2
 _DUPLICATE = 0x0115  # Invalid argument value: another request has this Transaction UID
 _AGAIN = (0x0110, 0x0213)  # the peer is in trouble; any other answer ends the matter
@@ -95,18 +96,24 @@ class CommitmentDesk:
                     self._thread = None
                     return
                 associations = list(self._open.items())
+            pause_s = _LOOK_S
             for name, one in associations:
                 try:
                     self._look(name, one)
                 except DicomNodeError as error:
                     LOGGER.error("commitment: %s", error.message)
+                    pause_s = TROUBLE_S
                 except Exception:
                     LOGGER.exception("commitment: unforeseen")
-            time.sleep(_LOOK_S)
+                    pause_s = TROUBLE_S
+            time.sleep(pause_s)
 
     def _look(self, name: str, one: _Open) -> None:
         """Report what is due over one association."""
         ledger, now = self._ledger(), time.monotonic()
+        if not one.channel.open:
+            with self._lock:
+                self._open.pop(name, None)
         for transaction_uid, (reported, at) in list(one.reports.items()):
             status = one.channel.answer(transaction_uid)
             if status is not None and status not in _AGAIN:
@@ -116,11 +123,10 @@ class CommitmentDesk:
             else:
                 continue
             del one.reports[transaction_uid]
-        if not one.channel.open:
-            ledger.release(name)
-            with self._lock:
-                self._open.pop(name, None)
-        elif now - one.last_request > SETTLE_S:
+        if name not in self._open:
+            ledger.release(name)  # should this fail, its lease ends by itself
+            return
+        if now - one.last_request > SETTLE_S:
             for due in ledger.to_report_over(name):
                 if due.transaction_uid not in one.reports:
                     one.channel.report(Report(due.transaction_uid, due.references, due.failures))

@@ -20,6 +20,7 @@ from dicom_node.archive.dicomdir import listed_files
 from dicom_node.archive.files import ObjectStore, SegmentWriter
 from dicom_node.errors import ConfigurationError, DicomNodeError, InputError, NotDicomError
 from dicom_node.reception.hints import Hints
+from dicom_node.reception.store import too_full
 from dicom_node.reception.upload import Sender, Upload
 from dicom_node.settings import Settings
 
@@ -28,6 +29,7 @@ LOGGER = logging.getLogger(__name__)
 DOOR = "import"
 _MOST_AT_ONCE = 64  # imports into one data directory
 _PIECE = 1 << 20
+_MAKE_ROOM = "make room on the disk of the data directory, then import again: what is there is recognised"
 _NOT_DICOM = ("not-dicom", "dicomdir")  # reasons of files that are no object, and no loss
 
 
@@ -77,6 +79,7 @@ class Importer:
     """Takes files in, one after the other."""
 
     def __init__(self, settings: Settings) -> None:
+        self._node = settings.node
         self._store = ObjectStore(settings.node.data_dir)
         self._sender = Sender(DOOR, f"import-{uuid.uuid4().hex}", settings.node.ae_title)
         self.report = Report()
@@ -92,6 +95,7 @@ class Importer:
         try:
             with _own_writer(self._store) as writer:
                 for file in files:
+                    self._make_sure_of_room(writer)
                     seen(file, self._take(writer, file))
                     hints.stored()
         finally:
@@ -104,6 +108,11 @@ class Importer:
                 aborted=False,
             )
             hints.close()
+
+    def _make_sure_of_room(self, writer: SegmentWriter) -> None:
+        why = too_full(writer, self._node)
+        if why:
+            raise DicomNodeError(why, reason="storage", remedy=_MAKE_ROOM)
 
     def _take(self, writer: SegmentWriter, file: Path) -> int:
         upload = Upload(writer, self._sender, str(file))
@@ -123,7 +132,7 @@ class Importer:
             raise DicomNodeError(
                 f"the data directory cannot be written: {error.strerror or error}",
                 reason="storage",
-                remedy="make room on its disk, then import again: what is there already is recognised",
+                remedy=_MAKE_ROOM,
             ) from error
         else:
             self.report.stored += 1

@@ -21,10 +21,8 @@ class FileStoreService:
         self._limits = limits or NodeSettings()
 
     def full(self) -> str:
-        """Why there is no room for what another association may bring, empty where there is: the disk's high mark."""
-        free, whole = self._writer.room()
-        least = max(self._limits.least_free_bytes, int(whole * self._limits.least_free_percent / 100))
-        return f"{free / 1e6:.0f} MB of the disk are free, at least {least / 1e6:.0f} must be" if free < least else ""
+        """Why there is no room for what another association may bring, empty where there is."""
+        return too_full(self._writer, self._limits)
 
     def begin(self, inbound: InboundObject) -> FileSink:
         """Reserve a place for the object.
@@ -77,3 +75,10 @@ class FileSink:
     def discard(self) -> None:
         """Leave nothing of it."""
         self._reservation.discard()
+
+
+def too_full(writer: SegmentWriter, limits: NodeSettings, coming: int = 0) -> str:
+    """Why nothing more is taken, empty where it is: the disk's high mark. ``coming``: bytes that are announced."""
+    free, whole = writer.room()
+    least = max(limits.least_free_bytes, int(whole * limits.least_free_percent / 100)) + coming
+    return f"{free / 1e6:.0f} MB of the disk are free, {least / 1e6:.0f} MB must be" if free < least else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
@@ -28,6 +27,7 @@ from dicom_node.reception.multipart import (
     PartData,
     PartEnd,
 )
+from dicom_node.reception.store import too_full
 from dicom_node.reception.upload import Identity, Sender, Upload
 from dicom_node.settings import Settings
 
@@ -37,16 +37,14 @@ ACCEPTOR = "stow"  # its folder in the file store
 DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 LARGEST_REQUEST = 1 << 36  # bytes
-LARGEST_OBJECT = 1 << 34  # bytes
 MOST_PARTS = 100_000  # of one request; each one takes some bytes of the answer
-_RESERVE = 1 << 28  # bytes that stay free on the disk
 
 # Failure Reason (0008,1197), PS3.18 10.5.3; of Cxxx the last three digits are ours.
 OUT_OF_RESOURCES = 0xA700
 SOP_CLASS_MISMATCH = 0xA900
 CANNOT_UNDERSTAND = 0xC000
 OTHER_STUDY = 0xC001
-_REASONS = {"sop-class-mismatch": SOP_CLASS_MISMATCH, "other-study": OTHER_STUDY}
+_REASONS = {"sop-class-mismatch": SOP_CLASS_MISMATCH, "other-study": OTHER_STUDY, "too-large": OUT_OF_RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class StowDoor:
     """Takes Store requests, from any thread of the one process that does."""
 
     def __init__(self, settings: Settings, *, largest_request: int = LARGEST_REQUEST) -> None:
-        self._called_ae = settings.node.ae_title
+        self._node = settings.node
         self._store = ObjectStore(settings.node.data_dir)
         self._largest = largest_request
         self._lock = threading.Lock()
@@ -110,9 +108,9 @@ class StowDoor:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        sender = Sender(f"stow-rs from {request.client}", uuid.uuid4().hex, self._called_ae)
+        sender = Sender(f"stow-rs from {request.client}", uuid.uuid4().hex, self._node.ae_title)
         hints = Hints(self._store.places.hints)
-        taking = _Taking(self._segment_writer(), hints, sender, request.study_uid)
+        taking = _Taking(self._segment_writer(), hints, sender, request.study_uid, self._node.maximum_object_bytes)
         try:
             taking.take(_parts(request.content_type, self._limited(body)))
         finally:
@@ -142,10 +140,8 @@ class StowDoor:
         length = request.content_length or 0
         if length > self._largest:
             return _error(413, "too-large", _TOO_LARGE)
-        self._store.places.data_dir.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self._store.places.data_dir).free < length + _RESERVE:
-            return _error(503, "no-space", "there is no room for the request on the disk")
-        return None
+        why = too_full(self._segment_writer(), self._node, length)
+        return _error(503, "no-space", why) if why else None
 
     def _segment_writer(self) -> SegmentWriter:
         with self._lock:
@@ -165,8 +161,11 @@ class StowDoor:
 class _Taking:
     """Takes the parts of one request, one after the other."""
 
-    def __init__(self, writer: SegmentWriter, hints: Hints, sender: Sender, study_uid: str) -> None:
+    def __init__(
+        self, writer: SegmentWriter, hints: Hints, sender: Sender, study_uid: str, largest_object: int
+    ) -> None:
         self._writer = writer
+        self._largest = largest_object  # bytes
         self._hints = hints
         self._sender = sender
         self._study_uid = study_uid
@@ -226,8 +225,8 @@ class _Taking:
             self._fail(upload, OUT_OF_RESOURCES, str(error))
 
     def _write(self, upload: Upload, data: bytes) -> None:
-        if upload.size + len(data) > LARGEST_OBJECT:
-            raise InputError(f"it has more than {LARGEST_OBJECT} bytes", reason="too-large")
+        if upload.size + len(data) > self._largest:
+            raise InputError(f"it has more than {self._largest} bytes", reason="too-large")
         upload.write(data)
 
     def _commit(self, upload: Upload) -> None:

@@ -152,6 +152,14 @@ def test_a_full_disk_stops_it_and_what_is_stored_stays(
     assert len(list(archive.data_dir.glob("objects/*/*/*"))) == 1
 
 
+def test_it_stops_at_the_disk_s_high_mark(archive: Any, disc: Path) -> None:
+    importer = Importer(Settings(node=NodeSettings(data_dir=archive.data_dir, least_free_bytes=1 << 60)))
+    with pytest.raises(DicomNodeError, match="MB of the disk are free") as caught:
+        importer.run(find_files(disc, archive.data_dir), lambda file, size: None)
+    assert "import again" in caught.value.remedy
+    assert importer.report.files == 0
+
+
 def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere cannot be read"):
         list(find_files(tmp_path / "nowhere", tmp_path))

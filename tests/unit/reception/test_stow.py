@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -197,11 +198,22 @@ def test_a_full_disk_is_told_as_such(archive: Any, door: StowDoor, monkeypatch: 
     assert parts_left(archive) == []
 
 
-def test_a_request_that_does_not_fit_the_disk_is_refused_unread(
-    archive: Any, door: StowDoor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1 << 28}))
-    assert door.store(asked(content_length=1), [b""]).status == 503
+def test_a_request_that_does_not_fit_the_disk_is_refused_unread(archive: Any) -> None:
+    door = StowDoor(Settings(node=NodeSettings(data_dir=archive.data_dir, least_free_bytes=1 << 60)))
+    answer = door.store(asked(), [b""])
+    assert (answer.status, json.loads(answer.body)["error"]["reason"]) == (503, "no-space")
+    free = shutil.disk_usage(archive.data_dir).free
+    door = StowDoor(Settings(node=NodeSettings(data_dir=archive.data_dir, least_free_bytes=0)), largest_request=1 << 60)
+    assert door.store(asked(content_length=2 * free), [b""]).status == 503
+    assert door.store(asked(content_length=100), [b""]).status == 400
+
+
+def test_an_object_beyond_the_limit_is_refused_alone(archive: Any) -> None:
+    door = StowDoor(Settings(node=NodeSettings(data_dir=archive.data_dir, maximum_object_bytes=50_000)))
+    large = archive.part10(archive.image(2, PixelData=bytes(600_000)))
+    answer = door.store(asked(), [body(archive.part10(archive.image(1)), large)])
+    assert (answer.status, module(answer)["stored"]) == (202, ["1.2.3.1.1.1"])
+    assert module(answer)["others"] == [stow.OUT_OF_RESOURCES]
 
 
 def test_the_node_is_told_of_the_upload(archive: Any, door: StowDoor) -> None:

@@ -24,10 +24,10 @@ RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundar
 
 
 @contextmanager
-def served(archive: Any) -> Iterator[str]:
+def served(archive: Any, **node: Any) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = Settings(node=NodeSettings(data_dir=archive.data_dir), web=WebSettings(port=port))
+    settings = Settings(node=NodeSettings(data_dir=archive.data_dir, **node), web=WebSettings(port=port))
     stop, database = threading.Event(), archive.database
     arguments = (settings, database, Ledger(database), Parcels(database), dict, stop)
     thread = threading.Thread(target=serve_web, args=arguments)
@@ -86,9 +86,8 @@ def test_statuses_of_the_standard_reach_the_client(archive: Any) -> None:
     assert len(kept(archive)) == 1
 
 
-def test_no_room_is_told_with_when_to_come_again(archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0}))
-    with served(archive) as address:
+def test_no_room_is_told_with_when_to_come_again(archive: Any) -> None:
+    with served(archive, least_free_bytes=1 << 60) as address:
         answer = httpx.post(address, content=parts(b""), headers=RELATED)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, str(stow.RETRY_AFTER_S))
 
