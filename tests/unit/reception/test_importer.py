@@ -17,6 +17,14 @@ from dicom_node.settings import NodeSettings, Settings
 
 
 @pytest.fixture
+def archive(tmp_path: Path, archive_factory: Any) -> Iterator[Any]:
+    """On SQLite alone: no database takes part in this."""
+    made = archive_factory(tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
 def disc(archive: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two images of a study, one below the other, and what else lies on a disc."""
     folder = tmp_path_factory.mktemp("disc")

@@ -23,6 +23,14 @@ RELATED = 'multipart/related; type="application/dicom"; boundary=B'
 STUDY = "1.2.3.1"
 
 
+@pytest.fixture
+def archive(tmp_path: Path, archive_factory: Any) -> Iterator[Any]:
+    """On SQLite alone: no database takes part in this."""
+    made = archive_factory(tmp_path)
+    yield made
+    made.database.close()
+
+
 def body(*parts: bytes, headers: bytes = b"Content-Type: application/dicom\r\n") -> bytes:
     return b"".join(b"\r\n--B\r\n%s\r\n%s" % (headers, part) for part in parts) + b"\r\n--B--\r\n"
 

@@ -19,6 +19,14 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 SENDER = Sender("import", "import-1", "DICOMNODE")
 
 
+@pytest.fixture
+def archive(tmp_path: Path, archive_factory: Any) -> Iterator[Any]:
+    """On SQLite alone: no database takes part in this."""
+    made = archive_factory(tmp_path)
+    yield made
+    made.database.close()
+
+
 def data_set(file: bytes) -> bytes:
     """What follows the file meta information, which begins with its own length."""
     return file[144 + int.from_bytes(file[140:144], "little") :]

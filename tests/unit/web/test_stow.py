@@ -23,6 +23,14 @@ from dicom_node.web.app import serve_web
 RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
 
 
+@pytest.fixture
+def archive(tmp_path: Path, archive_factory: Any) -> Iterator[Any]:
+    """On SQLite alone: no database takes part in this."""
+    made = archive_factory(tmp_path)
+    yield made
+    made.database.close()
+
+
 @contextmanager
 def served(archive: Any, **node: Any) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
