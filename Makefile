@@ -3,6 +3,7 @@
 # make check                 ruff, mypy, import-linter
 # make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make bench-NAME            one of them, e.g. bench-jobs
+# make bench-NAME            one of them, e.g. bench-jobs
 # make clean                 remove the environment and what was built
 
 VENV = .venv
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 PYTHON = python3
 STUDY =
 PYTEST =
-BENCHMARKS = startup idle_memory main_job receive send jobs
+BENCHMARKS = startup idle_memory main_job receive send jobs jobs
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
@@ -34,6 +35,9 @@ bench: $(VENV)/.dev peers
 	@status=0; for name in $(BENCHMARKS); do \
 	    PYTHONPATH=tests $(BIN)/python -m benchmarks.$$name || status=1; \
 	done; exit $$status
+
+bench-%: $(VENV)/.dev peers
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*
 
 bench-%: $(VENV)/.dev peers
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*

@@ -12,14 +12,14 @@ from typing import Any
 
 import psutil
 from peers import end, wait_until
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.migrate import migrate
 from dicom_node.archive.places import Places
 from dicom_node.archive.processes import Process, Processes
-from dicom_node.archive.schema import artifact, study
+from dicom_node.archive.schema import artifact, job, study
 from dicom_node.domain.job import JobState, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.jobs.broker import embedded_command
 from dicom_node.settings import Settings, load
@@ -142,6 +142,11 @@ class NoopQueue:
             f"{count} workers, see {self.folder}",
             seconds=seconds,
         )
+
+    def due(self, job_id: int) -> None:
+        """End the pause before the next attempt of a job."""
+        with self.database.write() as connection:
+            connection.execute(update(job).where(job.c.id == job_id).values(run_after=db_now()))
 
     def states(self, *job_ids: int) -> list[JobState]:
         """States of jobs."""

@@ -25,6 +25,14 @@ def test_show(run: RunCommand, full: Any) -> None:
     assert "Job 1: ct_lung_density 0.1.0, done" in run("jobs", "show", "1").output
 
 
+def test_show_prints_what_was_kept_of_a_failure(run: RunCommand, full: Any) -> None:
+    (failed,) = run("jobs", "list", "--state", "failed", "--json").json["jobs"]
+    told = run("jobs", "show", str(failed["id"]), "--json").json
+    assert told["failure"] == {"traceback": "File …", "output": "", "input": []}
+    assert "Traceback\n" in run("jobs", "show", str(failed["id"])).output
+    assert run("jobs", "show", "1", "--json").json["failure"] is None
+
+
 def test_a_job_that_is_not_there_is_bad_news(run: RunCommand, full: Any) -> None:
     ran = run("jobs", "show", "99")
     assert ran.status == 1

@@ -1,0 +1,114 @@
+"""A worker's part of one job: what the ledger is told, whatever happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from noop_queue import NoopQueue
+
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.results import Outcome
+from dicom_node.domain.job import JobState
+from dicom_node.errors import Fenced, GeometryError, LedgerError, ModelRaised
+from workers.run_job import Worker
+
+NOTHING = Outcome((), (), {}, {}, {})
+
+
+class Hosts:
+    """A pool that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def evict(self, contract: Any) -> None:
+        self.asked.append("evict")
+
+    def run(self, *given: Any, **named: Any) -> None:
+        self.asked.append("run")
+
+
+class Scripted(Worker):
+    """A worker whose jobs end as they are told to."""
+
+    def _work(self, job: Any, claim: Any, beat: Any) -> Outcome:
+        self._infer(job, claim, None, {}, beat)  # type: ignore[arg-type]
+        ending = job.parameters["seconds"]
+        if isinstance(ending, str):
+            raise ENDINGS[ending]
+        return NOTHING
+
+
+ENDINGS: dict[str, BaseException] = {
+    "stop": SystemExit(0),
+    "raised": ModelRaised("boom", traceback="File …", output="last line"),
+    "geometry": GeometryError("gap"),
+    "ledger": LedgerError("away"),
+    "disk": OSError(28, "No space left on device"),
+    "fenced": Fenced("gone"),
+    "bug": ZeroDivisionError("division by zero"),
+}
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Any:
+    made = NoopQueue(tmp_path / "queue")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def worker(queue: NoopQueue) -> Scripted:
+    folder = queue.settings.node.data_dir
+    return Scripted(queue.settings, queue.ledger, ObjectStore(folder), None, Hosts(), "box:1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "excused"),
+    [
+        ("raised", JobState.QUEUED, 0),
+        ("bug", JobState.QUEUED, 0),
+        ("ledger", JobState.QUEUED, 1),
+        ("disk", JobState.QUEUED, 1),
+        ("geometry", JobState.FAILED, 0),
+    ],
+)
+def test_what_went_wrong_decides_what_follows(
+    queue: NoopQueue, worker: Scripted, ending: str, state: JobState, excused: int
+) -> None:
+    job_id = queue.plan(ending)  # type: ignore[arg-type]
+    worker.run(job_id)
+    ended = queue.ledger.job(job_id)
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.state, ended.excused) == (state, excused)
+    if ending == "raised":
+        assert (ended.error["traceback"], ended.error["output"]) == ("File …", "last line")
+    if ending == "bug":
+        assert "ZeroDivisionError" in ended.error["traceback"]
+
+
+def test_job_of_a_worker_that_is_told_to_stop_is_handed_back(queue: NoopQueue, worker: Scripted) -> None:
+    job_id = queue.plan("stop")  # type: ignore[arg-type]
+    with pytest.raises(SystemExit):
+        worker.run(job_id)
+    back = queue.ledger.job(job_id)
+    assert back is not None
+    assert (back.state, back.excused, back.error) == (JobState.QUEUED, 1, None)
+
+
+def test_attempt_that_lost_its_job_tells_nothing(queue: NoopQueue, worker: Scripted) -> None:
+    job_id = queue.plan("fenced")  # type: ignore[arg-type]
+    assert worker.run(job_id) == "no longer ours"
+    assert worker.run(job_id).startswith("not to be run")
+
+
+def test_only_the_last_attempt_gets_a_fresh_host(queue: NoopQueue, worker: Scripted) -> None:
+    job_id = queue.plan("raised")  # type: ignore[arg-type]
+    for _ in range(3):
+        queue.due(job_id)
+        worker.run(job_id)
+    assert worker.hosts.asked == ["run", "run", "evict", "run"]  # type: ignore[attr-defined]
+    assert queue.states(job_id) == [JobState.QUARANTINED]
