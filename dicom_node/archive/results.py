@@ -67,6 +67,12 @@ def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
             .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.DUE)
             .values(state=ParcelState.HELD, error={"reason": "superseded", "message": "a newer result replaces it"})
         )
+        # What is looked for and not found is sent again: never a result that is replaced.
+        connection.execute(
+            update(parcel)
+            .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.SENT)
+            .values(verify_at=None, verification="not looked for: a newer result replaces it")
+        )
     for found in outcome.findings:
         connection.execute(insert(finding).values(site_id=row.site_id, job_id=row.id, state="proposed", **found))
     new_set = {

@@ -201,6 +201,18 @@ def test_another_selection_supersedes_what_is_unfinished(ledger: Ledger) -> None
     assert states == {first: JobState.SUPERSEDED, second: JobState.QUEUED}
 
 
+def test_another_selection_supersedes_what_has_failed(ledger: Ledger) -> None:
+    first = planned(ledger)
+    claim = ledger.claim(first, "a:1", LEASE_S)
+    assert claim is not None
+    ledger.fail(claim, GeometryError("gap", reason="missing-slice"), again=False)
+    second = planned(ledger, new_job(("a", "b", "c")))
+    assert {found.id: found.state for found in ledger.jobs()} == {
+        first: JobState.SUPERSEDED,
+        second: JobState.QUEUED,
+    }
+
+
 def test_newer_result_replaces_the_older_and_holds_its_unsent_parcel(ledger: Ledger) -> None:
     first = planned(ledger)
     claim = ledger.claim(first, "a:1", LEASE_S)
@@ -213,6 +225,21 @@ def test_newer_result_replaces_the_older_and_holds_its_unsent_parcel(ledger: Led
         standing = connection.execute(select(result_set.c.standing).order_by(result_set.c.id)).scalars().all()
     assert standing == ["superseded", "current"]
     assert [parcel.state for parcel in Parcels(ledger.database).all()] == [ParcelState.HELD, ParcelState.DUE]
+
+
+def test_a_result_that_is_replaced_is_neither_looked_for_nor_sent_again(ledger: Ledger) -> None:
+    parcels = Parcels(ledger.database)
+    first = ledger.claim(planned(ledger), "a:1", LEASE_S)
+    assert first is not None
+    ledger.commit(first, outcome())
+    (old,) = parcels.due()
+    parcels.sent(old.id, verify_after_s=0)
+    second = ledger.claim(planned(ledger, new_job(("a", "b", "c"))), "a:1", LEASE_S)
+    assert second is not None
+    ledger.commit(second, outcome("2.25.2"))
+    assert parcels.to_verify("pacs") == ()
+    with pytest.raises(LedgerError, match="superseded"):
+        parcels.retry(old.id, "admin")
 
 
 def test_messages_are_sent_once_and_again_when_the_broker_lost_them(ledger: Ledger) -> None:
