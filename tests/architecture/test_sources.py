@@ -78,7 +78,8 @@ def test_a_unit_test_stands_where_its_source_stands() -> None:
     for test in sorted((CHECKOUT / "tests" / "unit").rglob("test_*.py")):
         place = test.parent.relative_to(CHECKOUT / "tests" / "unit") / test.stem.removeprefix("test_")
         candidates = [CHECKOUT / root / place for root in ("dicom_node", "", "models")]
-        if not any(found.with_suffix(".py").exists() or found.is_dir() for found in candidates):
+        document = CHECKOUT / "docs" / f"{place.name}.md"  # what a test of a document is named after
+        if not document.exists() and not any(f.with_suffix(".py").exists() or f.is_dir() for f in candidates):
             orphans.append(_name(test))
 
     assert not orphans, f"no module is named as these tests are: {orphans}"
