@@ -46,8 +46,10 @@ class Writer:
             "last_received": at(number),
             "changed_at": at(0),
             **given,
-            "attributes": {**attributes, **given.get("attributes", {})},
+            "attributes": attributes | given.get("attributes", {}),
         }
+        sought = {"patient_id": "PatientID", "accession_number": "AccessionNumber"}
+        values |= {column: values["attributes"][keyword] for column, keyword in sought.items()}
         return self._add(schema.study, values)
 
     def series(self, study: int, number: int, **given: Any) -> int:

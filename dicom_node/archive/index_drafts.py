@@ -302,6 +302,8 @@ class Drafts:
                 state=draft.state,
                 readiness=draft.readiness,
                 attributes=draft.attributes,
+                patient_id=_sought(draft.attributes, "PatientID"),
+                accession_number=_sought(draft.attributes, "AccessionNumber"),
                 last_received=draft.last_received,
                 changed_at=later(draft.changed_at, self.now),
             )
@@ -311,6 +313,12 @@ class Drafts:
 def later(changed_at: datetime, now: datetime) -> datetime:
     """A time of change that differs from the last one even within a tick of the database's clock."""
     return max(now, changed_at + _TICK)
+
+
+def _sought(attributes: Mapping[str, Any], keyword: str) -> str | None:
+    """An attribute as a study is found by it; None where it has several values, or none."""
+    value = attributes.get(keyword)
+    return value[:255] if isinstance(value, str) and value else None
 
 
 def several(patients: Sequence[Patient] | set[Patient]) -> str:

@@ -33,8 +33,10 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only where the key is INTEGER.
+# SQLite numbers rows by itself only where the key is INTEGER. It reads a row from its front: long columns stand last.
 Key = BigInteger().with_variant(Integer, "sqlite")
+
+_UNDECIDED = text("decided_revision < revision")
 
 
 def _id() -> Column[int]:
@@ -76,7 +78,7 @@ identity = Table(
     Column("revision", Integer, nullable=False),
     Column("source", String(64), nullable=False),  # what told it: dicom, hl7, …
     Column("changed_at", UtcTime, nullable=False),
-    UniqueConstraint("site_id", "issuer", "patient_id"),
+    UniqueConstraint("patient_id", "issuer", "site_id"),
 )
 
 study = Table(
@@ -87,17 +89,25 @@ study = Table(
     Column("study_uid", String(64), nullable=False),
     Column("identity_id", Key, ForeignKey("identity.id")),
     Column("state", String(16), nullable=False),  # open, ready, held
-    Column("readiness", JSON, nullable=False),  # evidence: by, reason, at
-    Column("outcome", Text, nullable=False),  # what the rules made of it, in words
-    Column("attributes", JSON, nullable=False),
     Column("first_received", UtcTime, nullable=False),
     Column("last_received", UtcTime, nullable=False),
     Column("changed_at", UtcTime, nullable=False),
     # Counted by every write to the row, so that no change between the rules' look and their answer is overlooked.
     Column("revision", Integer, nullable=False, default=1, onupdate=text("revision + 1")),
     Column("decided_revision", Integer, nullable=False, default=0),  # the one the rules last looked at
-    UniqueConstraint("site_id", "study_uid"),
-    Index(None, "state", "changed_at"),
+    Column("patient_id", String(255)),  # of its attributes, to be found by
+    Column("accession_number", String(255)),  # likewise
+    Column("outcome", Text, nullable=False),  # what the rules made of it, in words
+    Column("readiness", JSON, nullable=False),  # evidence: by, reason, at
+    Column("attributes", JSON, nullable=False),
+    UniqueConstraint("study_uid", "site_id"),
+    Index(None, "state", "last_received"),
+    Index(None, "last_received"),
+    Index(None, "identity_id"),
+    Index(None, "patient_id"),
+    Index(None, "accession_number"),
+    # The few that the rules have yet to look at.
+    Index("ix_study_undecided", "changed_at", sqlite_where=_UNDECIDED, postgresql_where=_UNDECIDED),
 )
 
 series = Table(
@@ -109,9 +119,6 @@ series = Table(
     Column("series_uid", String(64), nullable=False),
     Column("modality", String(16), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("readiness", JSON, nullable=False),
-    Column("attributes", JSON, nullable=False),  # what all its current instances agree on
-    Column("varying", JSON, nullable=False),  # keywords on which they differ
     Column("instances", Integer, nullable=False),  # current ones
     Column("origin", String(16), nullable=False),
     Column("peer", String(64), nullable=False),
@@ -120,8 +127,11 @@ series = Table(
     Column("first_received", UtcTime, nullable=False),
     Column("last_received", UtcTime, nullable=False),
     Column("association_ended", UtcTime),  # hint: when the association that brought it last ended
+    Column("readiness", JSON, nullable=False),
+    Column("attributes", JSON, nullable=False),  # what all its current instances agree on
+    Column("varying", JSON, nullable=False),  # keywords on which they differ
     UniqueConstraint("study_id", "series_uid"),
-    Index(None, "state"),
+    Index(None, "state", "last_received"),
 )
 
 instance = Table(
@@ -300,6 +310,7 @@ parcel = Table(
     Column("verification", Text, nullable=False, default=""),  # what came of it, in words
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
+    Index(None, "study_id"),
 )
 
 commitment = Table(

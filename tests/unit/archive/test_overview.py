@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stories import Writer, full_ledger, new_ledger
@@ -37,6 +38,15 @@ def test_a_study_is_found_by_what_people_know(tmp_path: Path, text: str) -> None
     found, total = overview.studies(database, find=text)
     assert (total, [study["id"] for study in found]) == (1, [ids["delivered"]])
     assert overview.matching(database, text) == ((ids["delivered"], "1.2.826.0.1.1"),)
+
+
+def test_a_study_is_found_by_what_its_images_say_now(archive: Any) -> None:
+    archive.add(archive.image(1), archive.image(2))
+    assert overview.matching(archive.database, "A1") == overview.matching(archive.database, "P1") == ((1, "1.2.3.1"),)
+    archive.add(archive.image(1, AccessionNumber="A2"), archive.image(2, AccessionNumber="A2"))
+    archive.index.settle()
+    assert overview.matching(archive.database, "A2") == ((1, "1.2.3.1"),)
+    assert overview.matching(archive.database, "A1") == overview.matching(archive.database, "") == ()
 
 
 def test_part_of_an_id_finds_nobody(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["replaced_by"], ["identity.id"], name=op.f("fk_identity_replaced_by")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_identity_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
-        sa.UniqueConstraint("site_id", "issuer", "patient_id", name=op.f("uq_identity_site_id_issuer_patient_id")),
+        sa.UniqueConstraint("patient_id", "issuer", "site_id", name=op.f("uq_identity_patient_id_issuer_site_id")),
     )
     op.create_table(
         "document",
@@ -132,21 +132,34 @@ def upgrade() -> None:
         sa.Column("study_uid", sa.String(length=64), nullable=False),
         sa.Column("identity_id", KEY, nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("readiness", sa.JSON(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("attributes", sa.JSON(), nullable=False),
         sa.Column("first_received", UtcTime(), nullable=False),
         sa.Column("last_received", UtcTime(), nullable=False),
         sa.Column("changed_at", UtcTime(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("decided_revision", sa.Integer(), nullable=False),
+        sa.Column("patient_id", sa.String(length=255), nullable=True),
+        sa.Column("accession_number", sa.String(length=255), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("readiness", sa.JSON(), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_study_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_study")),
-        sa.UniqueConstraint("site_id", "study_uid", name=op.f("uq_study_site_id_study_uid")),
+        sa.UniqueConstraint("study_uid", "site_id", name=op.f("uq_study_study_uid_site_id")),
     )
     with op.batch_alter_table("study", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_study_state_changed_at"), ["state", "changed_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_accession_number"), ["accession_number"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_identity_id"), ["identity_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_last_received"), ["last_received"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_patient_id"), ["patient_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_state_last_received"), ["state", "last_received"], unique=False)
+        batch_op.create_index(
+            "ix_study_undecided",
+            ["changed_at"],
+            unique=False,
+            sqlite_where=sa.text("decided_revision < revision"),
+            postgresql_where=sa.text("decided_revision < revision"),
+        )
 
     op.create_table(
         "feature",
@@ -217,9 +230,6 @@ def upgrade() -> None:
         sa.Column("series_uid", sa.String(length=64), nullable=False),
         sa.Column("modality", sa.String(length=16), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("readiness", sa.JSON(), nullable=False),
-        sa.Column("attributes", sa.JSON(), nullable=False),
-        sa.Column("varying", sa.JSON(), nullable=False),
         sa.Column("instances", sa.Integer(), nullable=False),
         sa.Column("origin", sa.String(length=16), nullable=False),
         sa.Column("peer", sa.String(length=64), nullable=False),
@@ -228,13 +238,16 @@ def upgrade() -> None:
         sa.Column("first_received", UtcTime(), nullable=False),
         sa.Column("last_received", UtcTime(), nullable=False),
         sa.Column("association_ended", UtcTime(), nullable=True),
+        sa.Column("readiness", sa.JSON(), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("varying", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_series_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_series_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint("study_id", "series_uid", name=op.f("uq_series_study_id_series_uid")),
     )
     with op.batch_alter_table("series", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_series_state"), ["state"], unique=False)
+        batch_op.create_index(batch_op.f("ix_series_state_last_received"), ["state", "last_received"], unique=False)
 
     op.create_table(
         "finding",
@@ -363,3 +376,4 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("parcel", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_parcel_state_next_try"), ["state", "next_try"], unique=False)
+        batch_op.create_index(batch_op.f("ix_parcel_study_id"), ["study_id"], unique=False)

@@ -1,0 +1,67 @@
+"""What stages ask again and again, and what people wait for, is answered by indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from stories import full_ledger
+
+from dicom_node.archive import decisions, events, overview, readiness, story
+from dicom_node.archive.database import Database
+from dicom_node.archive.index import Index
+from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.parcels import Parcels
+from dicom_node.archive.schema import metadata
+
+GROWING = metadata.tables.keys() - {"process", "site", "installation"}
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+ASKED: dict[str, Callable[[Database, Path], object]] = {
+    "quiet series": lambda database, _: readiness.quiet_series(database, NOW),
+    "quiet studies": lambda database, _: readiness.quiet_studies(database, NOW),
+    "unsettled series": lambda database, folder: Index(database, folder).settle(),
+    "planes": lambda database, _: readiness.planes(database, 1),
+    "undecided": lambda database, _: decisions.undecided(database),
+    "selection": lambda database, _: decisions.selection(database, 1),
+    "running owners": lambda database, _: Ledger(database).running_owners(),
+    "expired": lambda database, _: Ledger(database).expire(["box:1"]),
+    "aging": lambda database, _: Ledger(database).age(60.0),
+    "to publish": lambda database, _: Ledger(database, at_once={"model": 1}).to_publish(60.0),
+    "next queued": lambda database, _: Ledger(database, at_once={"model": 1}).next_queued(),
+    "claim": lambda database, _: Ledger(database).claim(1, "box:1", 60.0),
+    "jobs of a study": lambda database, _: Ledger(database).jobs(study_id=1),
+    "destinations": lambda database, _: Parcels(database).destinations(),
+    "due parcels": lambda database, _: Parcels(database).due("pacs"),
+    "parcels to verify": lambda database, _: Parcels(database).to_verify("pacs"),
+    "parcels of a study": lambda database, _: Parcels(database).all(study_id=1),
+    "history": lambda database, _: events.history(database, 1),
+    "newest events": lambda database, _: events.since(database, 7),
+    "story": lambda database, _: story.story(database, 1),
+    "known files": lambda database, folder: Index(database, folder).known(["a", "b"]),
+    "study list": lambda database, _: overview.studies(database),
+    "studies found": lambda database, _: overview.studies(database, find="P1"),
+    "lookup": lambda database, _: overview.matching(database, "P1"),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_no_table_that_grows_is_read_from_end_to_end(name: str, tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        database.engine, "before_cursor_execute", lambda _c, _k, text, values, *_: asked.append((text, values))
+    )
+    ASKED[name](database, tmp_path)
+    statements = [(text, values) for text, values in asked if text.startswith(("SELECT", "UPDATE", "DELETE"))]
+    assert statements
+    with database.engine.connect() as connection:
+        for text, values in statements:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all()
+            scans = [step.detail for step in plan if step.detail.split()[0] == "SCAN" and " INDEX " not in step.detail]
+            assert [scan for scan in scans if scan.split()[1] in GROWING] == [], text
+    database.close()
