@@ -51,28 +51,7 @@ def findings_for_ledger(findings: Findings) -> tuple[Mapping[str, Any], ...]:
 
 def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
     """Findings, result set, artifacts, and a parcel for each destination; older result sets step back."""
-    siblings = select(job.c.id).where(
-        job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id != row.id, job.c.id < row.id
-    )
-    replaced = (
-        update(result_set)
-        .where(result_set.c.job_id.in_(siblings), result_set.c.standing == "current")
-        .values(standing="superseded")
-        .returning(result_set.c.id)
-    )
-    old = [int(found) for found in connection.execute(replaced).scalars()]
-    if old:
-        connection.execute(
-            update(parcel)
-            .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.DUE)
-            .values(state=ParcelState.HELD, error={"reason": "superseded", "message": "a newer result replaces it"})
-        )
-        # What is looked for and not found is sent again: never a result that is replaced.
-        connection.execute(
-            update(parcel)
-            .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.SENT)
-            .values(verify_at=None, verification="not looked for: a newer result replaces it")
-        )
+    _step_back(connection, row)
     for found in outcome.findings:
         connection.execute(insert(finding).values(site_id=row.site_id, job_id=row.id, state="proposed", **found))
     new_set = {
@@ -85,31 +64,35 @@ def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
         "created_at": db_now(),
     }
     set_id = connection.execute(insert(result_set).values(new_set).returning(result_set.c.id)).scalar_one()
+    common = {"site_id": row.site_id, "result_set_id": set_id}
     for made in outcome.artifacts:
-        connection.execute(
-            insert(artifact).values(
-                site_id=row.site_id,
-                result_set_id=set_id,
-                kind=made.kind,
-                sop_uid=made.sop_uid,
-                sop_class=made.sop_class,
-                series_uid=made.series_uid,
-                transfer_syntax=made.transfer_syntax,
-                digest=made.digest,
-                path=made.path,
-                size=made.size,
-            )
-        )
+        connection.execute(insert(artifact).values(**common, **asdict(made)))
+    new_parcel = {**common, "study_id": row.study_id, "state": ParcelState.DUE, "tries": 0}
     for destination in row.destinations if outcome.artifacts else ():
-        connection.execute(
-            insert(parcel).values(
-                site_id=row.site_id,
-                study_id=row.study_id,
-                result_set_id=set_id,
-                destination=destination,
-                state=ParcelState.DUE,
-                tries=0,
-                next_try=db_now(),
-                created_at=db_now(),
-            )
-        )
+        times = {"next_try": db_now(), "created_at": db_now()}
+        connection.execute(insert(parcel).values(**new_parcel, **times, destination=destination))
+
+
+def _step_back(connection: Connection, row: Any) -> None:
+    """Results of older jobs of this rule on this study are replaced, and neither sent nor looked for any more."""
+    older = select(job.c.id).where(job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id < row.id)
+    replaced = (
+        update(result_set)
+        .where(result_set.c.job_id.in_(older), result_set.c.standing == "current")
+        .values(standing="superseded")
+        .returning(result_set.c.id)
+    )
+    old = [int(found) for found in connection.execute(replaced).scalars()]
+    if not old:
+        return
+    connection.execute(
+        update(parcel)
+        .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.DUE)
+        .values(state=ParcelState.HELD, error={"reason": "superseded", "message": "a newer result replaces it"})
+    )
+    # What is looked for and not found is sent again: never a result that is replaced.
+    connection.execute(
+        update(parcel)
+        .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.SENT)
+        .values(verify_at=None, verification="not looked for: a newer result replaces it")
+    )
