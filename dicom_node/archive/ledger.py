@@ -24,6 +24,7 @@ from dicom_node.domain.job import UNFINISHED, Claim, Job, JobState, NewJob, Prio
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
+_OTHER = job.alias()
 _COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
@@ -304,13 +305,9 @@ class Ledger:
 
     def _has_room(self) -> list[ColumnElement[bool]]:
         """Conditions: fewer jobs of the model run than may at the same time."""
-        other = job.alias()
-        running = other.c.state == JobState.RUNNING
+        running = select(func.count()).where(_OTHER.c.state == JobState.RUNNING)
         return [
-            or_(
-                job.c.model != model,
-                select(func.count()).where(other.c.model == model, running).scalar_subquery() < most,
-            )
+            or_(job.c.model != model, running.where(_OTHER.c.model == model).scalar_subquery() < most)
             for model, most in self._at_once.items()
         ]
 
