@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from dicom_node.dimse.command import C_STORE_RQ, Command, CommandError, Status, store_response
 from dicom_node.dimse.framing import Fragment, FramingError
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject, ObjectSink, StoreService
+from dicom_node.domain.commitment import PUSH_MODEL
 
 LARGEST_COMMAND = 1 << 16  # bytes; real ones have some hundred
 LARGEST_IDENTIFIER = 1 << 20  # bytes of a data set that is not stored but decoded
+LARGEST_COMMITMENT = 1 << 24  # bytes of one that names objects to commit to: about 100,000; only peers we trust may
 
 LOGGER = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Intake:
         self._command = bytearray()
         self._store: _Store | None = None
         self._forwarded = -1  # bytes of a data set that is handed on; -1: none is expected
+        self._largest_forwarded = LARGEST_IDENTIFIER
         self.objects = 0  # answered with Success
 
     @property
@@ -93,8 +96,8 @@ class Intake:
                 self._finish(store)
         elif self._forwarded >= 0:
             self._forwarded += len(fragment.view)
-            if self._forwarded > LARGEST_IDENTIFIER:
-                raise FramingError(f"an identifier of more than {LARGEST_IDENTIFIER} bytes")
+            if self._forwarded > self._largest_forwarded:
+                raise FramingError(f"an identifier of more than {self._largest_forwarded} bytes")
             self._forward(fragment.context, 2 if fragment.last else 0, bytes(fragment.view))
             if fragment.last:
                 self._forwarded = -1
@@ -140,6 +143,8 @@ class Intake:
         if command.field == C_STORE_RQ:
             self._begin(command, fragment.context, accepted)
         else:
+            commitment = accepted.abstract_syntax == PUSH_MODEL
+            self._largest_forwarded = LARGEST_COMMITMENT if commitment else LARGEST_IDENTIFIER
             self._forwarded = 0 if command.has_data_set else -1
             self._forward(fragment.context, 3, encoded)
 

@@ -283,6 +283,20 @@ def test_what_is_not_sound_is_not_committed(node: CommittingNode, modality: Moda
     assert [row.kept_until is None for row in node.rows(instance)] == [False, True, True, True]
 
 
+def test_a_very_large_request_is_taken(node: CommittingNode, modality: Modality) -> None:
+    modality.listen()
+    node.accept()
+    node.work()
+    association = modality.associate()
+    store(association, 1)
+    prefix = "1.2.826.0.1.3680043.8.498.1234567890.1234567890.12345"
+    assert ask(association, "1.2.3.1.1.1", *(f"{prefix}.{number}" for number in range(15_000))) == 0x0000
+    association.release()
+    wait_until(lambda: node.state() == "reported", "the report", seconds=60)
+    good, bad = modality.uids()
+    assert (good, len(bad)) == (["1.2.3.1.1.1"], 15_000)
+
+
 def test_another_sop_class_is_a_conflict(node: CommittingNode, modality: Modality) -> None:
     node.accept()
     node.work()
