@@ -3,7 +3,9 @@
 # make check                 ruff, mypy, import-linter
 # make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make bench-NAME            one of them, e.g. bench-jobs
-# make bench-NAME            one of them, e.g. bench-jobs
+# make chaos-reception       store while processes are killed and the disk fills; FAULTS=200 SEED=…
+# make fuzz                  broken bytes into whatever reads a peer's; INPUTS=100000
+# make soak                  many associations at once; OBJECTS=100000 ASSOCIATIONS=100
 # make clean                 remove the environment and what was built
 
 VENV = .venv
@@ -11,11 +13,16 @@ BIN = $(VENV)/bin
 PYTHON = python3
 STUDY =
 PYTEST =
-BENCHMARKS = startup idle_memory main_job receive send jobs jobs
+FAULTS = 200
+SEED =
+INPUTS = 100000
+OBJECTS = 100000
+ASSOCIATIONS = 100
+BENCHMARKS = startup idle_memory main_job receive send jobs
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check bench peers clean
+.PHONY: demo test check bench chaos-reception fuzz soak peers clean
 
 demo: $(VENV)/.run
 	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
@@ -39,8 +46,16 @@ bench: $(VENV)/.dev peers
 bench-%: $(VENV)/.dev peers
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*
 
-bench-%: $(VENV)/.dev peers
-	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*
+chaos-reception: $(VENV)/.dev peers
+	PYTHONPATH=tests $(BIN)/python -m soak.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))
+
+# Atheris has wheels for few versions of Python; without it the inputs are mutations of seeds.
+fuzz: $(VENV)/.dev
+	@$(PIP) --only-binary :all: atheris || echo "atheris cannot be installed: fuzzing without guidance"
+	PYTHONPATH=tests $(BIN)/python -m fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+soak: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python -m soak.load --objects $(OBJECTS) --associations $(ASSOCIATIONS)
 
 # The programs the tests talk to. Where they may not be installed the command is printed, and tests skip with it.
 peers:

@@ -1,117 +1,244 @@
-"""How fast images are received: our node, durable, beside Orthanc and DCMTK's storescp, from the same sender.
+"""How fast images are received: our node, durable, beside Orthanc, DCMTK and pynetdicom, from the same sender.
 
-The sender is DCMTK's storescu over one association. As it comes, without TCP_NODELAY in its environment, Nagle's
-algorithm makes it wait for TCP's answers.
+The sender is DCMTK's storescu. As it comes, without TCP_NODELAY in its environment, Nagle's algorithm makes it wait
+for TCP's answers. ``--rounds`` and ``--scale`` set how often and how much is sent.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
+import argparse
+import hashlib
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peers import ENVIRONMENT, Orthanc, end, free_port, program, wait_until
+from peers import ENVIRONMENT, program
 
-from benchmarks.processes import NodeProcesses
+from benchmarks import receivers
+from benchmarks.processes import pss_mb
+from benchmarks.receivers import ALONE, FORKING, ORTHANC, OURS, PYNETDICOM, STOCK, STORESCP, VOLATILE, Receiver
 from benchmarks.studies import chest_ct, size_mb, small, write_copies
 from benchmarks.table import Row, median, report, version_of
+from dicom_node.dimse.associate import Association, Proposal
+from dicom_node.dimse.command import C_ECHO_RQ
+from dicom_node.dimse.contexts import VERIFICATION
+from dicom_node.settings import PeerSettings
 
-ROUNDS = 3
-OURS, ORTHANC, STORESCP = "dicom-node", "Orthanc", "DCMTK storescp"
-STOCK = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+IDLE = 200  # associations
+IDLE_SECONDS = 10.0
+ECHOES = 200
+_ECHO = Proposal(VERIFICATION, ("1.2.840.10008.1.2",))
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent, and how."""
+    """What is sent, how, and to whom; with the least ratio to each rival that we want."""
 
     name: str
     small: bool
     count: int
+    receivers: tuple[str, ...]
+    goals: Mapping[str, float]
     environment: Mapping[str, str]
+    associations: int = 1
 
 
 LOADS = (
-    Load("CT 512 x 512", small=False, count=120, environment=ENVIRONMENT),
-    Load("small 96 x 96", small=True, count=400, environment=ENVIRONMENT),
-    Load("CT, sender as it comes", small=False, count=40, environment=STOCK),
-    Load("small, sender as it comes", small=True, count=60, environment=STOCK),
+    Load(
+        "CT, one association",
+        False,
+        200,
+        (OURS, ALONE, ORTHANC, STORESCP, PYNETDICOM),
+        {ORTHANC: 3.0, STORESCP: 0.7, PYNETDICOM: 3.0},
+        ENVIRONMENT,
+    ),
+    Load("CT, durability off", False, 200, (VOLATILE, STORESCP), {STORESCP: 0.9}, ENVIRONMENT),
+    Load("small", True, 600, (OURS, ALONE, ORTHANC, STORESCP), {ORTHANC: 2.0, STORESCP: 1.0}, ENVIRONMENT),
+    Load("small, sender as it comes", True, 60, (OURS, ORTHANC, STORESCP), {ORTHANC: 40.0}, STOCK),
+    Load(
+        "CT, four associations",
+        False,
+        200,
+        (OURS, ALONE, ORTHANC, FORKING),
+        {ORTHANC: 1.3, FORKING: 0.8},
+        ENVIRONMENT,
+        associations=4,
+    ),
 )
+
+
+@dataclass
+class Taken:
+    """Figures of one load and receiver, a value a round."""
+
+    rates: list[float]  # objects/s
+    user: list[float]  # user CPU, s/GB
 
 
 def main() -> int:
     """Every load to every receiver in turn, round after round; medians."""
-    with tempfile.TemporaryDirectory() as name:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of objects")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="receive-") as name:
         folder = Path(name)
         images, what = chest_ct(folder / "phantom")
         little = [small(image) for image in images]
-        orthanc = Orthanc(folder / "orthanc")
-        storescp, port = _storescp(folder / "storescp")
-        orthanc.start()
+        started = _start(folder)
         try:
-            with NodeProcesses(folder / "node", "serve", orthanc.dicom_port) as node:
-                ports = {OURS: node.dicom_port, ORTHANC: orthanc.dicom_port, STORESCP: port}
-                took = _rounds(ports, images, little, folder)
+            taken = _rounds(started, images, little, folder, arguments.rounds, arguments.scale)
+            rows = [row for load in LOADS for row in _rate_rows(load, taken)]
+            rows.append(_user_row(taken, _digest_seconds(images)))
+            rows += _echo_rows(started, arguments.rounds)
+            rows += _idle_rows(started[ALONE])
         finally:
-            orthanc.stop()
-            end(storescp)
-    rows = []
-    for load in LOADS:
-        for peer in (ORTHANC, STORESCP):
-            for unit, at in (("objects/s", 0), ("MB/s", 1)):
-                ours = median([rate[at] for rate in took[load.name, OURS]])
-                theirs = median([rate[at] for rate in took[load.name, peer]])
-                rows.append(Row(load.name, unit, ours, theirs, peer, better="more"))
+            for receiver in started.values():
+                receiver.stop()
     versions = {
         "orthanc": version_of(program("Orthanc"), "--version"),
         "dcmtk": version_of(program("storescu"), "--version"),
     }
     notes = [
-        f"{what}, copies under new UIDs; one association; median of {ROUNDS} rounds; with the sender's start",
-        "ours: durable before the answer, the node indexing meanwhile; Orthanc: as it comes, without plugins, but "
-        "with TCP_NODELAY; storescp: as it comes, but with TCP_NODELAY, neither durable nor indexing",
+        f"{what}, copies under new UIDs, {arguments.scale:g} x {', '.join(f'{load.count}' for load in LOADS)} objects; "
+        f"median of {arguments.rounds} alternating rounds; the sender's start is in it",
+        "ours: durable before the answer, the node indexing meanwhile (alone: the acceptor without the node)",
+        "Orthanc: as it comes, without plugins, with TCP_NODELAY; it syncs files, and indexes",
+        "storescp and pynetdicom: neither durable nor indexing, with TCP_NODELAY where there is such a switch",
     ]
     return report("receive", rows, versions, notes=notes)
 
 
+def _start(folder: Path) -> dict[str, Receiver]:
+    started = [receivers.ours(folder / name, name) for name in (OURS, ALONE, VOLATILE)]
+    started.append(receivers.orthanc(folder / "orthanc"))
+    started += [
+        receivers.storescp(folder / f"storescp{number}", name) for number, name in enumerate((STORESCP, FORKING))
+    ]
+    started.append(receivers.pynetdicom(folder / "pynetdicom"))
+    return {receiver.name: receiver for receiver in started}
+
+
 def _rounds(
-    ports: Mapping[str, int], images: list[Any], little: list[Any], folder: Path
-) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """(objects/s, MB/s) of each round, by load and receiver."""
-    took: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for number in range(ROUNDS):
+    started: Mapping[str, Receiver], images: list[Any], little: list[Any], folder: Path, rounds: int, scale: float
+) -> dict[tuple[str, str], Taken]:
+    taken = {(load.name, name): Taken([], []) for load in LOADS for name in load.receivers}
+    for number in range(rounds):
         for load in LOADS:
-            for receiver, port in ports.items():
-                source = folder / f"{number} {load.name} {receiver}"
-                write_copies(little if load.small else images, load.count, source)
-                seconds = _send(source, port, load.environment)
-                rates = load.count / seconds, size_mb(source) / seconds
-                took.setdefault((load.name, receiver), []).append(rates)
-                time.sleep(1)  # the receiver's own work that follows must not fall into the next one's time
-    return took
+            order = load.receivers[number % len(load.receivers) :] + load.receivers[: number % len(load.receivers)]
+            for name in order:
+                source = folder / f"{number} {load.name} {name}"
+                count = max(load.associations, round(load.count * scale))
+                write_copies(little if load.small else images, count, source)
+                receiver = started[name]
+                before = receiver.user_seconds()
+                seconds = receivers.send(source, receiver.port, load.environment, load.associations)
+                _come_to_rest(receiver)
+                gigabytes = size_mb(source) / 1000
+                taken[load.name, name].rates.append(count / seconds)
+                taken[load.name, name].user.append((receiver.user_seconds() - before) / gigabytes)
+                for file in source.iterdir():
+                    file.unlink()
+    return taken
 
 
-def _send(source: Path, port: int, environment: Mapping[str, str]) -> float:
-    command = [program("storescu"), "--call", "BENCHNODE", "--scan-directories", "127.0.0.1", str(port), str(source)]
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, timeout=300, env=dict(environment))
-    return time.perf_counter() - start
+def _come_to_rest(receiver: Receiver) -> None:
+    """Until it computes no more, so that its own work does not fall into another's time."""
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        before = receiver.user_seconds()
+        time.sleep(0.5)
+        if receiver.user_seconds() - before < 0.05:
+            return
 
 
-def _storescp(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    folder.mkdir()
-    port = free_port()
-    command = [program("storescp"), "--output-directory", str(folder), str(port)]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    echo = [program("echoscu"), "127.0.0.1", str(port)]
-    wait_until(lambda: subprocess.run(echo, capture_output=True, check=False).returncode == 0, "storescp to start")
-    return process, port
+def _rate_rows(load: Load, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
+    rows = []
+    mine = [name for name in load.receivers if name in (OURS, ALONE, VOLATILE)]
+    for name in mine:
+        for rival in load.receivers:
+            if rival in mine:
+                continue
+            theirs = median(taken[load.name, rival].rates)
+            ratio = load.goals.get(rival) if name != ALONE else None
+            goal = round(theirs * ratio, 1) if ratio else None
+            figure = load.name if name == OURS else f"{load.name}; {name}"
+            rows.append(
+                Row(figure, "objects/s", median(taken[load.name, name].rates), theirs, rival, goal, better="more")
+            )
+    return rows
+
+
+def _user_row(taken: Mapping[tuple[str, str], Taken], digest: float) -> Row:
+    load = LOADS[0].name
+    mine = round(max(0.0, median(taken[load, OURS].user) - digest), 3)
+    return Row(
+        f"user CPU with indexing, less {digest:.2f} s/GB of digests",
+        "s/GB",
+        mine,
+        median(taken[load, ORTHANC].user),
+        ORTHANC,
+        0.3,
+    )
+
+
+def _digest_seconds(images: Sequence[Any]) -> float:
+    """What SHA-256 takes of a GB of these images: of the data set and, again, of the pixels."""
+    pixels = [bytes(image.PixelData) for image in images]
+    began = time.process_time()
+    for data in pixels * 2:
+        hashlib.sha256(data)
+    return (time.process_time() - began) / (sum(map(len, pixels)) / 1e9)
+
+
+def _peer(receiver: Receiver) -> PeerSettings:
+    return PeerSettings(name="receiver", ae_title="BENCHNODE", host="127.0.0.1", port=receiver.port)
+
+
+def _echo_rows(started: Mapping[str, Receiver], rounds: int) -> list[Row]:
+    """C-ECHO on an open association, ms."""
+    took: dict[str, list[float]] = {name: [] for name in (OURS, ORTHANC, STORESCP, PYNETDICOM)}
+    for _ in range(rounds):
+        for name, times in took.items():
+            with Association(_peer(started[name]), "BENCH", [_ECHO]) as association:
+                agreed = association.agreed(_ECHO)
+                assert agreed is not None
+                each = []
+                for _ in range(ECHOES):
+                    began = time.perf_counter()
+                    association.request(agreed.id, C_ECHO_RQ, VERIFICATION)
+                    association.response()
+                    each.append((time.perf_counter() - began) * 1000)
+            times.append(median(each))
+    mine = median(took.pop(OURS))
+    return [Row("C-ECHO round trip", "ms", mine, median(times), name, 2.0) for name, times in took.items()]
+
+
+def _idle_rows(receiver: Receiver) -> list[Row]:
+    """What open associations cost that say nothing."""
+    pid = receiver.processes[0].pid
+    before_mb = pss_mb(pid)
+    opened = [Association(_peer(receiver), "BENCH", [_ECHO]) for _ in range(IDLE)]
+    time.sleep(1)
+    busy = _cpu_seconds(pid)
+    time.sleep(IDLE_SECONDS)
+    percent = (_cpu_seconds(pid) - busy) / IDLE_SECONDS / IDLE * 100
+    with_mb = pss_mb(pid)
+    for association in opened:
+        association.release()
+    return [
+        Row(f"idle association, one of {IDLE}", "% of a core", round(percent, 4), goal=0.3),
+        Row(f"acceptor with {IDLE} idle associations; without in peer's place", "MB PSS", with_mb, before_mb, goal=250),
+    ]
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
 
 
 if __name__ == "__main__":

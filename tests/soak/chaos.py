@@ -15,17 +15,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from peers import ENVIRONMENT, program
+from soak.account import Account, await_index, settle
+from soak.objects import EXPLICIT_LITTLE, MR, Made, make, new_uid
+from soak.processes import CALLING, Reception
 
 from dicom_node.dimse.send import OutgoingObject, Sender
 from dicom_node.errors import PeerError
 from dicom_node.supervisor import WRONG_CONFIGURATION
-from soak.account import Account, await_index, settle
-from soak.objects import EXPLICIT_LITTLE, MR, Made, make, new_uid
-from soak.processes import CALLING, Reception
 
 BATCH = 8  # objects of one association
 PAUSE_S = 0.05  # of a sender between two associations
@@ -180,6 +181,7 @@ class Chaos:
     faults: int
     seed: int
     mount: bool = True  # a disk of our own that can be full; else the size of files is limited
+    told: Callable[[str], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -201,8 +203,10 @@ class Chaos:
             self.reception.await_node()
             for sender in senders:
                 sender.start()
-            for _ in range(self.faults):
+            for number in range(1, self.faults + 1):
                 self._fault(disk)
+                if number % 20 == 0:
+                    self.told(f"{number} faults, {len(self.ledger.acknowledged)} acknowledged")
             self._come_to_rest(disk, senders, stop)
             database = self.reception.database()
             account = settle(database, self.reception.store, self.ledger.sent, self.ledger.acknowledged)
@@ -278,8 +282,9 @@ def main() -> int:
     parser.add_argument("--without-mount", action="store_true", help="limit the size of files instead of a disk's")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.faults} faults", flush=True)
+    mount = not arguments.without_mount
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
-        outcome = Chaos(Path(name), arguments.faults, arguments.seed, not arguments.without_mount).run()
+        outcome = Chaos(Path(name), arguments.faults, arguments.seed, mount, lambda text: print(text, flush=True)).run()
     print(outcome)
     return 0 if outcome.account.good else 1
 

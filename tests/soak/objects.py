@@ -45,9 +45,9 @@ def new_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def make(study: str, number: int, pixels: bytes) -> Made:
-    """Image ``number`` of a study of one series; ``pixels`` are an even number of bytes."""
-    uid = new_uid()
+def make(study: str, number: int, pixels: bytes, uid: str = "") -> Made:
+    """Image ``number`` of a study of one series, under a new UID; ``pixels`` are an even number of bytes."""
+    uid = uid or new_uid()
     data = b"".join(
         (
             _element(0x08, 0x16, b"UI", MR.encode()),
