@@ -14,7 +14,7 @@ from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.catalogue import Catalogue
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import JobState, Priority
 from dicom_node.domain.study import Readiness, SeriesView, StudyView
 from dicom_node.jobs.plan import Planner
 from dicom_node.rules.match import RuleSet
@@ -118,6 +118,13 @@ def test_whole_series_is_planned_once_with_all_its_images(bench: Bench) -> None:
     assert (job.rule, job.model, job.destinations) == ("chest CT", "ct_lung_density", ("pacs",))
     assert len(job.inputs[0].instances) == 30
     assert f"job {job.id} queued" in bench.outcome()
+
+
+def test_called_ae_title_decides_the_priority(database: Database) -> None:
+    bench = Bench(database, {"priority": "stat", "all": ['called_ae == "STAT"', 'Modality == "CT"']})
+    assert bench.show(view()) == 0  # called NODE
+    assert bench.show(replace(view(), called_ae="STAT")) == 1
+    assert [(job.rule, job.priority) for job in bench.ledger.jobs()] == [("chest CT", Priority.STAT)]
 
 
 def test_study_that_did_not_change_is_not_looked_at_again(bench: Bench) -> None:
