@@ -121,6 +121,24 @@ def test_sealed_segments_are_not_read_again(store: ObjectStore) -> None:
     assert list(store.unsealed()) == [second]
 
 
+def test_a_segment_is_looked_at_until_it_is_seen_sealed_and_never_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.places.objects / "a0"
+    for number in range(1, 6):
+        (folder / f"{number:08d}").mkdir(parents=True)
+    segments = list(store.unsealed())
+    for segment in segments[:4]:
+        store.seal(segment)
+    looked: list[str] = []
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: looked.append(path.parent.name) or exists(path))
+    passes = [[segment.number for segment in store.unsealed()] for _ in range(3)]
+    (folder / "00000006").mkdir()
+    assert [*passes, [segment.number for segment in store.unsealed()]] == [[5], [5], [5], [5, 6]]
+    assert looked == [f"{number:08d}" for number in (1, 2, 3, 4, 5, 5, 5, 5, 6)]
+
+
 def test_a_new_start_opens_a_new_segment_and_removes_parts_of_its_own(store: ObjectStore) -> None:
     before = store.writer("a0")
     kept = add(before)
