@@ -30,11 +30,11 @@ send_to = ["pacs"]
 def mortal(installed: Path, pacs: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InstalledNode]:
     """A node whose one model takes a few seconds, so that there is time to kill something.
 
-    A short lease makes the job tell every second what it is doing.
+    A short lease makes the job tell often what it is doing.
     """
     models = tmp_path_factory.mktemp("slow_models")
-    serve_bundle(models / "slow", "__import__('time').sleep(4)")
-    served = InstalledNode(installed, tmp_path_factory.mktemp("mortal"), pacs, RULES, (models,), lease_seconds=4)
+    serve_bundle(models / "slow", "__import__('time').sleep(3)")
+    served = InstalledNode(installed, tmp_path_factory.mktemp("mortal"), pacs, RULES, (models,), lease_seconds=3)
     try:
         served.start()
         yield served
