@@ -26,6 +26,7 @@ from dicom_node.errors import DicomNodeError
 
 Target = Callable[[bytes], None]
 SYNTAXES = (EXPLICIT_LITTLE, "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99")
+MOST_READS = 64  # that one input is cut into
 _ASSOCIATION = InboundAssociation("fuzz", "SCU", "DICOMNODE", "127.0.0.1")
 _CONTEXTS = {1: AcceptedContext(MR, EXPLICIT_LITTLE), 3: AcceptedContext("1.2.840.10008.1.1", "1.2.840.10008.1.2")}
 
@@ -36,7 +37,8 @@ def pdus(data: bytes) -> None:
     answers: list[bytes] = []
     framer = Framer(256, 1 << 17)
     intake = Intake(memory, _ASSOCIATION, _CONTEXTS, answers.append, lambda *_: None, largest_object=1 << 20)
-    step, stream = (data[0] + 1, data[1:]) if data else (1, b"")
+    stream = data[1:]
+    step = max(data[0] + 1, len(stream) // MOST_READS) if data else 1
     try:
         while stream:
             room = framer.room()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from peers import wait_until
 from sqlalchemy import select
 
 from dicom_node.archive.accounting import unaccounted
@@ -47,8 +47,10 @@ def stored_files(store: ObjectStore) -> list[Path]:
 
 
 def await_index(database: Database, store: ObjectStore, seconds: float = 120.0) -> None:
-    """Wait until every file has its row."""
-    wait_until(lambda: len(stored_files(store)) == len(_rows(database)), "the index to be complete", seconds=seconds)
+    """Wait until every file has its row; without success :func:`settle` tells which have none."""
+    deadline = time.monotonic() + seconds
+    while len(stored_files(store)) != len(_rows(database)) and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def data_set_digest(path: Path) -> str:

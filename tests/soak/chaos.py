@@ -209,6 +209,7 @@ class Chaos:
                     self.told(f"{number} faults, {len(self.ledger.acknowledged)} acknowledged")
             self._come_to_rest(disk, senders, stop)
             database = self.reception.database()
+            self.told(f"processes: { {part: process.poll() for part, process in self.reception.running.items()} }")
             account = settle(database, self.reception.store, self.ledger.sent, self.ledger.acknowledged)
             database.close()
         finally:
