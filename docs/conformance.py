@@ -230,7 +230,8 @@ def stow_service() -> str:
         ("resources", "<br>".join(paths)),
         ("request", f'`multipart/related; type="{stow.DICOM}"`<br>`{stow.DICOM}`'),
         ("response", f"`{stow.DICOM_JSON}`"),
-        ("largest request, largest object", f"{stow.LARGEST_REQUEST} bytes, {stow.LARGEST_OBJECT} bytes"),
+        ("largest request", f"{stow.LARGEST_REQUEST} bytes"),
+        ("largest object", f"`node.maximum_object_bytes`: {Settings().node.maximum_object_bytes}"),
         ("parts of a request", f"{stow.MOST_PARTS} at most"),
         ("requests at a time", f"{web_stow.MOST_UPLOADS}; others wait"),
         ("a sender that falls silent", f"given up after {web_stow.SILENT_S:g} s"),
@@ -241,7 +242,7 @@ def stow_service() -> str:
 def stow_reasons() -> str:
     """Failure Reasons of STOW-RS."""
     meanings = {
-        stow.OUT_OF_RESOURCES: "the disk is full or fails",
+        stow.OUT_OF_RESOURCES: "the disk is full or fails, or the object is larger than we take",
         stow.SOP_CLASS_MISMATCH: "file meta information and data set name different SOP classes",
         stow.CANNOT_UNDERSTAND: "no DICOM, cut off, or without what identifies it",
         stow.OTHER_STUDY: "of another study than the address names",
