@@ -4,7 +4,8 @@ A Celery worker can live on and never take a message again, for instance when th
 and its acknowledgement meets the closed connection. The watchdog is a thread of Celery's main process. It looks at
 the ledger, not at Celery: a worker that is idle while a job waits, for longer than ``worker.stalled_seconds``, is of
 no use, whatever the reason. It ends with ``REPLACE``, which the supervisor (or the container's) answers with a new
-start; that start looks into the ledger itself when no broker answers.
+start; that start looks into the ledger itself when no broker answers. Halfway to that it sends itself the message, in
+case only that is missing: the broker lost it, or the node's reconciler is away.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import bootsteps
+from celery.worker import state
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.places import broker_url
+from dicom_node.archive.places import broker_url, queue_name
 from dicom_node.archive.processes import Processes
+from dicom_node.domain.job import Priority
 from dicom_node.errors import LedgerError
 from dicom_node.settings import Settings
 from workers.configuration import log_to, read_settings
@@ -58,12 +62,19 @@ class Watchdog:
         owners: Callable[[], Sequence[str]],
         stalled_s: float,
         broker: Callable[[], bool],
+        ring: Callable[[int], object],
+        taken: Callable[[], int],
     ) -> None:
+        """``ring``: sends the message of a job. ``taken``: how many messages this worker has taken so far."""
         self._ledger = ledger
         self._processes = Processes(ledger.database)
         self._owners = owners
         self._stalled_s = stalled_s
         self._broker = broker
+        self._ring = ring
+        self._rang = False
+        self._taken = taken
+        self._taken_before = 0
         self._waits_since: float | None = None
         self._told: tuple[bool, float] | None = None
 
@@ -73,9 +84,12 @@ class Watchdog:
         busy = self._ledger.is_running(owners)
         self._tell(owners, not busy, now_s)
         # A worker that is still loading has no row yet; Celery itself ends one that never gets ready.
-        waits = not busy and self._ledger.next_queued() is not None and self._processes.registered(owners)
-        if not waits:
-            self._waits_since = None
+        # Jobs shorter than the time between two looks are never seen to run.
+        taken = self._taken()
+        busy, self._taken_before = busy or taken != self._taken_before, taken
+        job_id = None if busy else self._ledger.next_queued()
+        if job_id is None or not self._processes.registered(owners):
+            self._waits_since, self._rang = None, False
             return ""
         if self._waits_since is None:
             self._waits_since = now_s
@@ -84,6 +98,9 @@ class Watchdog:
             return f"a job has waited for {waited_s:.0f} s while this worker had nothing to do"
         if waited_s >= WITHOUT_BROKER_S and not self._broker():
             return f"a job has waited for {waited_s:.0f} s, and the broker does not answer"
+        if waited_s >= self._stalled_s / 2 and not self._rang:
+            self._rang = True
+            self._ring(job_id)
         return ""
 
     def _tell(self, owners: Sequence[str], idle: bool, now_s: float) -> None:
@@ -121,7 +138,15 @@ class WatchdogStep(bootsteps.StartStopStep):  # type: ignore[misc]
         def owners() -> list[str]:
             return [f"{socket.gethostname()}:{pid}" for pid in _children(worker)]
 
-        dog = Watchdog(ledger, owners, settings.worker.stalled_seconds, lambda: broker_answers(settings))
+        def ring(job_id: int) -> None:
+            queue = queue_name(Priority.STAT)  # it is the next one by the ledger, whatever its priority
+            try:
+                worker.app.send_task("workers.run", args=(job_id,), queue=queue, retry=False, ignore_result=True)
+            except OperationalError as error:
+                log.warning("the broker does not take a message: %s", error)
+
+        limit_s = settings.worker.stalled_seconds
+        dog = Watchdog(ledger, owners, limit_s, lambda: broker_answers(settings), ring, state.total_count.total)
         while not self._stop.wait(LOOK_EVERY_S):
             try:
                 why = dog.stalled(time.monotonic())

@@ -68,6 +68,16 @@ def test_worker_goes_on_without_a_broker_and_returns_to_it(new_queue: NewQueue) 
     assert queue.await_done(seconds=90) == [REPLACE]
 
 
+def test_jobs_are_done_without_a_reconciler_too(new_queue: NewQueue) -> None:
+    queue = new_queue(stalled_seconds=8.0)
+    queue.start_broker()
+    queue.start("worker 1")
+    queue.await_workers()
+    queue.plan(), queue.plan()
+
+    assert queue.await_done() == []
+
+
 @pytest.mark.parametrize("broker", [True, False])
 def test_stopped_worker_hands_its_job_back(new_queue: NewQueue, *, broker: bool) -> None:
     queue = new_queue()

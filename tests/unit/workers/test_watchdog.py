@@ -18,6 +18,8 @@ class MemoryLedger:
     database: None = None
     running: bool = False
     queued: int | None = 7
+    rang: list[int] = field(default_factory=list)
+    taken: int = 0
 
     def is_running(self, owners: list[str]) -> bool:
         return self.running
@@ -47,7 +49,7 @@ def ledger() -> MemoryLedger:
 
 
 def watchdog(ledger: MemoryLedger, processes: MemoryProcesses | None = None, *, broker: bool = True) -> Watchdog:
-    dog = Watchdog(ledger, lambda: ["box:1"], LIMIT_S, lambda: broker)  # type: ignore[arg-type]
+    dog = Watchdog(ledger, lambda: ["box:1"], LIMIT_S, lambda: broker, ledger.rang.append, lambda: ledger.taken)  # type: ignore[arg-type]
     dog._processes = processes or MemoryProcesses()  # type: ignore[assignment]
     return dog
 
@@ -59,11 +61,11 @@ def test_idle_worker_for_which_a_job_waits_too_long_is_stuck(ledger: MemoryLedge
     assert "30 s" in dog.stalled(100.0 + LIMIT_S)
 
 
-@pytest.mark.parametrize("change", [{"running": True}, {"queued": None}])
+@pytest.mark.parametrize("change", [{"running": True}, {"queued": None}, {"taken": 1}])
 def test_work_or_an_empty_queue_begins_the_count_anew(ledger: MemoryLedger, change: dict[str, object]) -> None:
     dog = watchdog(ledger)
     dog.stalled(0.0)
-    before = {name: getattr(ledger, name) for name in change}
+    before = {name: getattr(ledger, name) for name in change if name != "taken"}  # that only grows
     for name, value in change.items():
         setattr(ledger, name, value)
     assert dog.stalled(LIMIT_S - 1) == ""
@@ -71,6 +73,19 @@ def test_work_or_an_empty_queue_begins_the_count_anew(ledger: MemoryLedger, chan
         setattr(ledger, name, value)
     assert dog.stalled(LIMIT_S) == ""
     assert dog.stalled(2 * LIMIT_S) != ""
+
+
+def test_halfway_it_sends_the_message_itself_once(ledger: MemoryLedger) -> None:
+    dog = watchdog(ledger)
+    for second in (0, 14, 15, 16, 29):
+        assert dog.stalled(float(second)) == ""
+        assert ledger.rang == ([7] if second >= 15 else [])
+    ledger.running = True
+    dog.stalled(30.0)
+    ledger.running = False
+    dog.stalled(31.0)
+    dog.stalled(46.0)
+    assert ledger.rang == [7, 7]
 
 
 def test_worker_that_still_loads_is_not_judged(ledger: MemoryLedger) -> None:
