@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, select, union
 
 from dicom_node.archive import plain
-from dicom_node.archive.accounting import unaccounted
+from dicom_node.archive.accounting import instances_by_state, unaccounted
 from dicom_node.archive.database import Database, db_now
-from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
+from dicom_node.archive.schema import identity, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
@@ -59,7 +59,7 @@ def counters(database: Database) -> dict[str, Any]:
         first_queued, now = connection.execute(oldest).one()
         return {
             "studies": _by_state(connection, study.c.state),
-            "instances": _by_state(connection, instance.c.state),
+            "instances": instances_by_state(connection),
             "jobs": _by_state(connection, job.c.state),
             "parcels": _by_state(connection, parcel.c.state),
             "unaccounted": unaccounted(database),

@@ -131,7 +131,7 @@ series = Table(
     Column("attributes", JSON, nullable=False),  # what all its current instances agree on
     Column("varying", JSON, nullable=False),  # keywords on which they differ
     UniqueConstraint("study_id", "series_uid"),
-    Index(None, "state", "last_received"),
+    Index(None, "state", "last_received", "instances"),
 )
 
 instance = Table(

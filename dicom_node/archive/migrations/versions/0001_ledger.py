@@ -247,7 +247,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_id", "series_uid", name=op.f("uq_series_study_id_series_uid")),
     )
     with op.batch_alter_table("series", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_series_state_last_received"), ["state", "last_received"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_series_state_last_received_instances"), ["state", "last_received", "instances"], unique=False
+        )
 
     op.create_table(
         "finding",
