@@ -26,10 +26,11 @@ from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import UID  # noqa: E402
 from pynetdicom.presentation import build_context  # noqa: E402
 
-from dicom_node.dimse import associate, command, find, send, tls  # noqa: E402
+from dicom_node.dimse import associate, command, commitment, find, send, tls  # noqa: E402
 from dicom_node.dimse.admission import PERMANENT, TRANSIENT, Caller, Rejection, admit, congested, full  # noqa: E402
 from dicom_node.dimse.contexts import VERIFICATION, accepted, is_storable  # noqa: E402
 from dicom_node.domain import identifiers  # noqa: E402
+from dicom_node.domain.commitment import PUSH_MODEL, FailureReason  # noqa: E402
 from dicom_node.reception import stow  # noqa: E402
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings, TlsSettings  # noqa: E402
 from dicom_node.web import stow as web_stow  # noqa: E402
@@ -68,6 +69,7 @@ def services() -> str:
     rows += [(named(made.SOPClassUID), "yes", _taken([made.SOPClassUID])) for made in results.encoded()]
     rows += [
         (named(find.STUDY_ROOT_FIND), "yes", _taken([find.STUDY_ROOT_FIND])),
+        (named(PUSH_MODEL), "no", 'for peers with `commitment = "archive"`'),
     ]
     return table(("SOP class", "as SCU", "as SCP"), rows)
 
@@ -92,6 +94,7 @@ def acceptor_contexts() -> str:
     rows = [
         (named(VERIFICATION), "<br>".join(map(named, verification))),
         ("every storage SOP class", f"as proposed: the {len(every)} of PS3.6, and private ones"),
+        (named(PUSH_MODEL), "<br>".join(map(named, build_context(PUSH_MODEL).transfer_syntax))),
     ]
     heads = ("abstract syntax", "transfer syntaxes", "role", "extended negotiation")
     return table(heads, [(*row, "SCP", "none") for row in rows])
@@ -103,7 +106,9 @@ def requestor_contexts() -> str:
     rows: list[Cells] = [(named(VERIFICATION), named("1.2.840.10008.1.2"))]
     rows += [(named(made.SOPClassUID), named(made.file_meta.TransferSyntaxUID)) for made in results.encoded()]
     rows += [(named(queried.abstract_syntax), "<br>".join(map(named, queried.transfer_syntaxes)))]
-    return table(("abstract syntax", "transfer syntaxes", "role"), [(*row, "SCU") for row in rows])
+    reported = (named(PUSH_MODEL), "<br>".join(map(named, build_context(PUSH_MODEL).transfer_syntax)))
+    told = [*((*row, "SCU") for row in rows), (*reported, "SCP, by role selection")]
+    return table(("abstract syntax", "transfer syntaxes", "role"), told)
 
 
 def limits() -> str:
@@ -250,6 +255,27 @@ def stow_reasons() -> str:
     return table(("code", "when"), [(f"{code:04X}", meaning) for code, meaning in meanings.items()])
 
 
+def commitment_statuses() -> str:
+    """What an N-ACTION of Storage Commitment is answered, and why objects are refused."""
+    answers = [
+        (commitment.SUCCESS, "the request is in the ledger; a report follows"),
+        (commitment.PROCESSING_FAILURE, "the ledger does not work"),
+        (commitment.NO_SUCH_INSTANCE, "of another SOP instance than the well-known one"),
+        (commitment.INVALID_ARGUMENT, "no objects, what is no UID, or a Transaction UID that is in use for others"),
+        (commitment.NO_SUCH_ACTION, "of another Action Type ID than 1"),
+    ]
+    reasons = {
+        FailureReason.NO_SUCH_OBJECT: "we never had it",
+        FailureReason.CLASS_INSTANCE_CONFLICT: "it has another SOP class",
+        FailureReason.PROCESSING_FAILURE: "its file is missing or altered, it was rejected, or two share its UID",
+    }
+    rows = [("N-ACTION status", f"{code:04X}", when) for code, when in answers]
+    rows += [("Failure Reason", f"{reason:04X}", reasons[reason]) for reason in reasons]
+    if set(reasons) != set(FailureReason):
+        raise SystemExit("there are other reasons to refuse a commitment: tell them here")
+    return table(("", "code", "when"), rows)
+
+
 def character_sets() -> str:
     """Defined terms that are read."""
     terms = sorted(term for term in python_encoding if re.fullmatch(r"ISO_IR \d+|ISO 2022 IR \d+|GB18030|GBK", term))
@@ -289,6 +315,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "implementation": implementation,
     "rejections": rejections,
     "store-statuses": store_statuses,
+    "commitment-statuses": commitment_statuses,
     "sent-statuses": sent_statuses,
     "query-keys": query_keys,
     "stow": stow_service,
