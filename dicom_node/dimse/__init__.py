@@ -7,4 +7,6 @@ undecoded to the object that a ``StoreService`` (``inbound``) has begun, and its
 
 Outwards: ``connect`` opens connections and ``associate`` associations, and both name what went wrong; ``send`` stores
 files on a peer; ``find`` asks it. ``tls`` and ``transport`` serve both directions.
+
+Both ways: ``commitment`` takes requests of Storage Commitment as one of the ``services`` beside C-STORE, and reports.
 """

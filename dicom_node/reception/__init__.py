@@ -5,4 +5,6 @@ each data set and lets the file store make it durable; ``hints`` then wakes the 
 
 What comes as files goes through ``upload`` into the same store: ``stow`` reads it from HTTP by way of ``multipart``,
 ``importer`` from a disk.
+
+``commitment`` answers peers that ask whether we keep what they sent, from what is on the disk.
 """
