@@ -46,11 +46,13 @@ def stored_files(store: ObjectStore) -> list[Path]:
     return sorted(store.places.objects.rglob("*.dcm"))
 
 
-def await_index(database: Database, store: ObjectStore, seconds: float = 120.0) -> None:
-    """Wait until every file has its row; without success :func:`settle` tells which have none."""
-    deadline = time.monotonic() + seconds
-    while len(stored_files(store)) != len(_rows(database)) and time.monotonic() < deadline:
-        time.sleep(0.2)
+def await_index(database: Database, store: ObjectStore, patience_s: float = 60.0) -> None:
+    """Wait until every file has its row, or none is added any more; :func:`settle` then tells which have none."""
+    reached, deadline = -1, time.monotonic() + patience_s
+    while (rows := len(_rows(database))) != len(stored_files(store)) and time.monotonic() < deadline:
+        if rows > reached:
+            reached, deadline = rows, time.monotonic() + patience_s
+        time.sleep(0.2 + rows / 5000)  # looking costs more, the more there is
 
 
 def data_set_digest(path: Path) -> str:

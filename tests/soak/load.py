@@ -127,7 +127,7 @@ def _settled(
     reception: Reception, senders: list[_Sender], footprints: dict[str, list[Footprint]], seconds: float
 ) -> Soaked:
     database: Database = reception.database()
-    await_index(database, reception.store, seconds=600)
+    await_index(database, reception.store)
     stored = {uid: digest for sender in senders for uid, digest in sender.stored.items()}
     account = settle(database, reception.store, stored, stored)
     database.close()
