@@ -159,7 +159,9 @@ def test_the_supervisor_is_killed_and_started_again_at_once(
     mortal.kill_supervisor()
     mortal.start()
 
+    wait_until(lambda: {"broker", "node", "acceptor", "worker"} <= set(mortal.processes()), "its own processes")
     assert_exactly_one(mortal, pacs, study_uid, tmp_path)
+    assert mortal.ready()
 
 
 def test_the_pacs_is_down_and_the_node_is_killed_before_it_could_deliver(
