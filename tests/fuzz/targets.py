@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import struct
@@ -141,4 +142,5 @@ def _file() -> Path:
     memory = Path("/dev/shm")
     descriptor, name = tempfile.mkstemp(prefix="fuzz-", dir=memory if os.access(memory, os.W_OK) else None)
     os.close(descriptor)
+    atexit.register(Path(name).unlink, missing_ok=True)
     return Path(name)
