@@ -11,11 +11,11 @@ from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, sel
 from dicom_node.archive import plain
 from dicom_node.archive.accounting import instances_by_state, unaccounted
 from dicom_node.archive.database import Database, db_now
-from dicom_node.archive.schema import identity, job, parcel, result_set, series, study
+from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
-from dicom_node.domain.study import Readiness
+from dicom_node.domain.study import InstanceState, Readiness
 
 
 def studies(
@@ -65,6 +65,17 @@ def counters(database: Database) -> dict[str, Any]:
             "unaccounted": unaccounted(database),
             "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
         }
+
+
+def unusable(database: Database, limit: int = 20) -> tuple[list[dict[str, Any]], int]:
+    """Objects that were stored and cannot be used, the newest first, and how many there are in all."""
+    rejected = instance.c.state == InstanceState.REJECTED
+    columns = (instance.c.path, instance.c.reason, instance.c.calling_ae, instance.c.received_at)
+    statement = select(*columns).where(rejected).order_by(instance.c.id.desc()).limit(limit)
+    with database.read() as connection:
+        count = connection.execute(select(func.count()).select_from(instance).where(rejected)).scalar_one()
+        rows = connection.execute(statement).all()
+    return [{**row._mapping, "received_at": plain.time(row.received_at)} for row in rows], int(count)
 
 
 def _meant(text: str) -> CompoundSelect[int]:

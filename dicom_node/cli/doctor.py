@@ -48,6 +48,7 @@ def answers(configuration: Configuration, timeout_s: float) -> Iterator[Answer]:
     yield Answer("configuration", "good", str(where))
     yield data_directory(settings)
     yield ledger(settings)
+    yield from rejected_objects(settings)
     yield broker(settings, timeout_s)
     yield from models(settings)
     yield rules(configuration)
@@ -95,6 +96,21 @@ def ledger(settings: Settings) -> Answer:
         return Answer("ledger", state, error.message, error.remedy)
     except DicomNodeError as error:
         return Answer("ledger", "bad", error.message, error.remedy)
+
+
+def rejected_objects(settings: Settings) -> Iterator[Answer]:
+    """Objects that were stored and cannot be used; nothing is said where there is none."""
+    from dicom_node.archive.overview import unusable
+
+    try:
+        with access.opened(settings) as database:
+            newest, count = unusable(database, limit=3)
+    except DicomNodeError:
+        return  # the check of the ledger tells it
+    if count:
+        found = "; ".join(f"{one['path']}: {one['reason']}" for one in newest)
+        remedy = "send them again from their source; the files stay where they are"
+        yield Answer("unusable objects", "warning", f"{count}, the newest: {found}", remedy)
 
 
 def objects(settings: Settings, seen: Callable[[int], None]) -> tuple[Answer, list[Finding]]:

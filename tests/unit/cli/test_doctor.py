@@ -65,6 +65,16 @@ def test_a_ledger_of_this_schema_is_good(folder: Path, full: Any) -> None:
     assert (doctor.ledger(settings).state, doctor.ledger(settings).found[:6]) == ("good", "schema")
 
 
+def test_objects_that_cannot_be_used_are_named(folder: Path, full: Any) -> None:
+    (told,) = doctor.rejected_objects(_settings(folder, node={"data_dir": folder / "dicom-node-data"}))
+    assert (told.state, told.found.endswith(": not DICOM")) == ("warning", True)
+    assert told.remedy
+
+
+def test_nothing_is_said_of_unusable_objects_where_there_is_none(folder: Path) -> None:
+    assert list(doctor.rejected_objects(_settings(folder))) == []
+
+
 def test_a_database_that_is_no_url_is_bad(folder: Path) -> None:
     assert doctor.ledger(_settings(folder, database={"url": "postgres"})).state == "bad"
 
