@@ -49,6 +49,7 @@ class NodeSettings(_Section):
     port: Port = 11112
     data_dir: Path = Field(default=Path("./dicom-node-data"), strict=False)
     unknown_peers: Literal["reject", "accept"] = "reject"
+    acceptors: Annotated[int, Field(ge=1, le=16)] = 1  # processes that receive, on the same port
     maximum_associations: Annotated[int, Field(ge=1)] = 50
     maximum_pdu_size: Annotated[int, Field(ge=4096)] = 131072
     maximum_object_bytes: Annotated[int, Field(ge=1024)] = 8_000_000_000  # of one data set

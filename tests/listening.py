@@ -24,14 +24,14 @@ import logging, pathlib, signal, sys, threading
 from dicom_node.reception.acceptor import run_acceptor
 from dicom_node.settings import load
 
-if len(sys.argv) > 2:
+if len(sys.argv) > 3:
     import resource
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 logging.basicConfig(level=logging.INFO)
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
-run_acceptor(load(pathlib.Path(sys.argv[1])).settings, "a0", stop)
+run_acceptor(load(pathlib.Path(sys.argv[1])).settings, sys.argv[2], stop)
 """
 
 _SETTINGS = """
@@ -107,6 +107,7 @@ class AcceptorProcess:
     more: str = ""  # TOML for the end of its configuration
     environment: dict[str, str] = field(default_factory=dict)
     data_dir: Path | None = None  # "data" in its folder
+    name: str = "a0"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -132,7 +133,7 @@ class AcceptorProcess:
         arguments: Sequence[str] = [] if self.largest_file is None else [str(self.largest_file)]
         with (self.folder / "acceptor.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _RUN, str(file), *arguments],
+                [sys.executable, "-c", _RUN, str(file), self.name, *arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},

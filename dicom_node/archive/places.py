@@ -60,6 +60,11 @@ class Places:
         return socket_folder(self.data_dir) / "broker.sock"
 
     @property
+    def occupancy(self) -> Path:
+        """Files by which several acceptors count associations together."""
+        return self.run / "occupancy"
+
+    @property
     def lock(self) -> Path:
         """Held by the one node that works on this data directory."""
         return self.run / "node.lock"

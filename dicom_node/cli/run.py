@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dicom_node.supervisor import Program
 
 CONFIGURATION_VARIABLE = "DICOM_NODE_CONFIG"
+ACCEPTOR_PULSE_S = 15.0  # it beats every second; senders of one that is frozen wait so long, and then come again
 
 
 def register(app: typer.Typer) -> None:
@@ -48,13 +49,16 @@ def worker(
     os.execv(sys.executable, [sys.executable, "-m", "workers", "run", "--device", device])  # noqa: S606
 
 
-def run_acceptor(context: typer.Context) -> None:
-    """The process that listens for DICOM associations."""
+def run_acceptor(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="Of its folder in the file store; each has its own.")] = "a0",
+) -> None:
+    """A process that listens for DICOM associations."""
     from dicom_node.reception.acceptor import run_acceptor as accept
 
     settings = _configuration(context).settings
-    _log("acceptor", settings)
-    accept(settings, "a0", _stop_on_signals())
+    _log("acceptor" if name == "a0" else f"acceptor-{name}", settings)
+    accept(settings, name, _stop_on_signals())
 
 
 def run_node(context: typer.Context) -> None:
@@ -104,7 +108,9 @@ def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
         this += ["--config", str(configuration.source.file)]
     # The node reads rules and models and brings the ledger up to date: nothing else starts before that went well.
     found.append(Program("node", [*this, "run-node"], environment, ready=lambda: _listens(places.hints)))
-    found.append(Program("acceptor", [*this, "run-acceptor"], environment))
+    for name in (f"a{number}" for number in range(settings.node.acceptors)):
+        accept = [*this, "run-acceptor", "--name", name]
+        found.append(Program(f"acceptor {name}", accept, environment, pulse_s=ACCEPTOR_PULSE_S))
     if workers:
         found += _worker_programs(settings, environment)
     return found

@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, _config, evt
@@ -37,8 +38,16 @@ class Acceptor:
     It answers C-ECHO, gives C-STORE to the store service, and what others speak to them.
     """
 
-    def __init__(self, settings: Settings, service: StoreService, others: Sequence[MessageService] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        service: StoreService,
+        others: Sequence[MessageService] = (),
+        shared: Path | None = None,
+    ) -> None:
+        """``shared``: the folder where several acceptors count associations together."""
         self._settings = settings
+        self._shared = shared if settings.node.acceptors > 1 else None
         self._service = service
         self._others = tuple(others)
         self._servers: list[_Server] = []
@@ -54,7 +63,7 @@ class Acceptor:
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would format every message for a log nobody reads
         logging.getLogger("pynetdicom").setLevel(logging.WARNING)
         context = server_context(tls)
-        occupancy = Occupancy(self._settings)
+        occupancy = Occupancy(self._settings, self._shared)
         if context is None or tls.port != node.port:
             self._listen("node.port", node.port, None, occupancy)
         if context is not None:
@@ -92,7 +101,7 @@ class Acceptor:
             time.sleep(0.01)
         remaining = self.associations()
         for association in remaining:
-            association.abort(block=False)
+            association.end()
         for association in remaining:
             association.join(max(0.1, deadline - time.monotonic()))
         self._servers.clear()
@@ -144,6 +153,11 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         ae = _application_entity(node)
         super().__init__(ae, address, node.ae_title, [build_context(contexts.VERIFICATION)], request_handler=_Handler)
         ae._servers.append(self)
+
+    def server_bind(self) -> None:
+        if self.settings.node.acceptors > 1:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection may wait for its association request: those that never ask must not use us up."""

@@ -98,6 +98,14 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
             self.assoc.notify()
             self.close()
 
+    def drop(self) -> None:
+        """End it as if the peer had closed the connection. For any thread."""
+        if self.is_alive():
+            self.event_queue.put("Evt17")
+            self._wake()
+        else:
+            self.close()
+
     def close(self) -> None:
         """Let go of the connection and what else the system has lent."""
         if self.socket.socket is not None:
@@ -284,6 +292,13 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         """Who is at the other end, as far as it is known."""
         title = getattr(self.requestor.primitive, "calling_ae_title", None)
         return f"{title or 'somebody'} at {self.requestor.address_info.address}"
+
+    def end(self) -> None:
+        """Abort it, or close a connection that is no association yet; does not wait for the end."""
+        if self.is_established:
+            self.abort(block=False)
+        else:
+            self.dul.drop()
 
     def notify(self) -> None:
         """Something came from the peer."""

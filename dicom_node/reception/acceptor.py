@@ -9,6 +9,7 @@ from dicom_node.archive.files import ObjectStore
 from dicom_node.dimse.acceptor import Acceptor
 from dicom_node.dimse.services import MessageService
 from dicom_node.errors import DicomNodeError
+from dicom_node.pulse import Pulse
 from dicom_node.reception.hints import Hints
 from dicom_node.reception.store import FileStoreService
 from dicom_node.settings import Settings
@@ -28,10 +29,13 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
     store = ObjectStore(settings.node.data_dir)
     writer = store.writer(name)
     hints = Hints(store.places.hints)
-    acceptor = Acceptor(settings, FileStoreService(writer, hints, settings.node), _other_services(settings))
+    service = FileStoreService(writer, hints, settings.node)
+    acceptor = Acceptor(settings, service, _other_services(settings), store.places.occupancy)
+    pulse = Pulse()
     acceptor.start()
     try:
         while not stop.wait(1.0):
+            pulse.beat()
             if not acceptor.alive():
                 raise DicomNodeError("the acceptor has stopped listening", reason="acceptor-stopped")
     finally:

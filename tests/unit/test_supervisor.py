@@ -23,6 +23,7 @@ def supervised(tmp_path: Path, body: str) -> subprocess.Popen[bytes]:
         textwrap.dedent(
             f"""
             import sys
+            from dataclasses import replace
             from dicom_node.supervisor import Program, Supervisor
             def child(name, code):
                 write = "import os,time,pathlib;p=pathlib.Path({str(tmp_path)!r})/" + repr(name)
@@ -68,6 +69,24 @@ def test_killed_child_is_started_again_and_all_end_on_sigterm(tmp_path: Path) ->
     assert process.wait(15) == 0
     assert gone(again)
     assert gone(pids(tmp_path / "b", 1)[0])
+
+
+def test_child_that_gives_no_sign_of_life_is_replaced(tmp_path: Path) -> None:
+    beat = "from dicom_node.pulse import Pulse; pulse = Pulse()\\nwhile True: pulse.beat(); time.sleep(0.1)"
+    process = supervised(
+        tmp_path,
+        f"""[replace(child('a', "{beat}"), pulse_s=1.0, ready_within_s=1.0), child('b', 'time.sleep(60)')]""",
+    )
+    frozen, other = pids(tmp_path / "a", 1)[0], pids(tmp_path / "b", 1)[0]
+    time.sleep(3)
+    assert len(pids(tmp_path / "a", 1)) == 1
+    os.kill(frozen, signal.SIGSTOP)
+    again = pids(tmp_path / "a", 2)[1]
+    assert gone(frozen)
+    process.terminate()
+    assert process.wait(15) == 0
+    assert gone(again)
+    assert pids(tmp_path / "b", 1) == [other]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
