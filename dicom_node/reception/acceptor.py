@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import threading
 
 from dicom_node.archive.files import ObjectStore
@@ -13,6 +14,8 @@ from dicom_node.pulse import Pulse
 from dicom_node.reception.hints import Hints
 from dicom_node.reception.store import FileStoreService
 from dicom_node.settings import Settings
+
+_DESCRIPTORS = 65536
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,6 +29,7 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
         ConfigurationError: the address cannot be bound or the data directory cannot be written.
     """
     stop = stop or threading.Event()
+    _allow_descriptors()
     store = ObjectStore(settings.node.data_dir)
     writer = store.writer(name)
     hints = Hints(store.places.hints)
@@ -42,6 +46,14 @@ def run_acceptor(settings: Settings, name: str = "a0", stop: threading.Event | N
         acceptor.stop()
         hints.close()
     LOGGER.info("the acceptor has stopped")
+
+
+def _allow_descriptors() -> None:
+    """An association needs up to four descriptors; the usual limit of 1024 would be reached by some hundred."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(_DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _other_services(settings: Settings) -> list[MessageService]:
