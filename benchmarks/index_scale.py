@@ -16,6 +16,7 @@ from benchmarks.ledgers import OBJECTS_PER_SEGMENT, PEER, STUDY_OBJECTS, FilledL
 from benchmarks.table import Row, median, report
 from dicom_node.archive import decisions, events, overview, readiness, story
 from dicom_node.archive.accounting import unaccounted
+from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.processes import Processes
 
@@ -80,7 +81,7 @@ def _of_stages(filled: FilledLedger) -> Questions:
     """What the stages ask in each pass."""
     database, ledger, parcels = filled.database, filled.ledger, filled.parcels
     before = datetime.now(UTC) - timedelta(days=1)
-    processes = Processes(database)
+    processes, commitments = Processes(database), Commitments(database)
     newest = events.latest_id(database)
     return {
         "completion: quiet series": lambda: readiness.quiet_series(database, before),
@@ -89,10 +90,12 @@ def _of_stages(filled: FilledLedger) -> Questions:
         "planner: undecided": lambda: decisions.undecided(database),
         "reconciler: running owners": ledger.running_owners,
         "reconciler: expired leases": ledger.expire,
-        "reconciler: to publish": lambda: ledger.to_publish(0.0),
+        "reconciler: to publish": lambda: ledger.to_publish(600.0),
         "reconciler: aging": lambda: ledger.age(86_400.0),
         "reconciler: silent processes": processes.forget,
         "courier: destinations": parcels.destinations,
+        "commitment: requested": commitments.requested,
+        "commitment: to report": commitments.to_report,
         "worker: next queued": ledger.next_queued,
         "newest event": lambda: events.latest_id(database),
         "events since": lambda: events.since(database, newest),

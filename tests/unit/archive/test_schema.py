@@ -12,6 +12,7 @@ from sqlalchemy import event
 from stories import full_ledger
 
 from dicom_node.archive import decisions, events, overview, readiness, story
+from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
@@ -39,6 +40,9 @@ ASKED: dict[str, Callable[[Database, Path], object]] = {
     "due parcels": lambda database, _: Parcels(database).due("pacs"),
     "parcels to verify": lambda database, _: Parcels(database).to_verify("pacs"),
     "parcels of a study": lambda database, _: Parcels(database).all(study_id=1),
+    "commitments requested": lambda database, _: Commitments(database).requested(),
+    "commitments to report": lambda database, _: Commitments(database).to_report(),
+    "instances of commitments": lambda database, _: Commitments(database).stored(["1.2.826.1.1.0"]),
     "history": lambda database, _: events.history(database, 1),
     "newest events": lambda database, _: events.since(database, 7),
     "story": lambda database, _: story.story(database, 1),
