@@ -6,15 +6,18 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from dicom_node.domain.job import Priority
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
 
+PATIENCE_S = 10.0  # for a process that is about to end
 _LONGEST_SOCKET_FOLDER = 80  # bytes; with a file name still below the 104 that macOS allows for a socket's path
 
 
@@ -64,38 +67,47 @@ class Places:
         """Files by which several acceptors count associations together."""
         return self.run / "occupancy"
 
-    @property
-    def lock(self) -> Path:
-        """Held by the one node that works on this data directory."""
-        return self.run / "node.lock"
+    def lock(self, name: str) -> Path:
+        """Held by the one process of that name that works on this data directory."""
+        return self.run / f"{name}.lock"
 
 
 @contextmanager
-def only_node(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory: two nodes on one would index every object twice.
+def only_process(data_dir: Path, name: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
+    """Be the only process of this name on a data directory.
 
-    The system lets go of the lock when this process ends, however it ends.
+    Two nodes would index every object twice, two acceptors of one name write into the same folder. One that is
+    about to end is waited for. The system lets go of the lock when this process ends, however it ends.
 
     Raises:
-        ConfigurationError: another node holds it; says which process.
+        ConfigurationError: another one holds it; says which process.
     """
-    lock = Places(data_dir).lock
+    lock = Places(data_dir).lock(name)
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise ConfigurationError(
-                f"process {file.read().strip() or 'unknown'} is already a node on {data_dir}",
-                key="node.data_dir",
-                reason="data-dir-in-use",
-                remedy="stop it, or give this node a data directory of its own",
-            ) from error
+        deadline = time.monotonic() + patience_s
+        while not _locked(file):
+            if time.monotonic() > deadline:
+                file.seek(0)
+                raise ConfigurationError(
+                    f"process {file.read().strip() or 'unknown'} is already the {name} of {data_dir}",
+                    key="node.data_dir",
+                    reason="data-dir-in-use",
+                    remedy="stop it, or give this node a data directory of its own",
+                )
+            time.sleep(0.1)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _locked(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def broker_url(settings: Settings) -> str:

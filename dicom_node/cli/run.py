@@ -54,23 +54,25 @@ def run_acceptor(
     name: Annotated[str, typer.Option(help="Of its folder in the file store; each has its own.")] = "a0",
 ) -> None:
     """A process that listens for DICOM associations."""
+    from dicom_node.archive.places import only_process
     from dicom_node.reception.acceptor import run_acceptor as accept
 
     settings = _configuration(context).settings
     _log("acceptor" if name == "a0" else f"acceptor-{name}", settings)
-    accept(settings, name, _stop_on_signals())
+    with only_process(settings.node.data_dir, f"acceptor {name}"):
+        accept(settings, name, _stop_on_signals())
 
 
 def run_node(context: typer.Context) -> None:
     """The process of the stages and the pages."""
-    from dicom_node.archive.places import only_node
+    from dicom_node.archive.places import only_process
     from dicom_node.cli.live import follow
     from dicom_node.node import Node
 
     configuration = _configuration(context)
     _log("node", configuration.settings)
     stop = _stop_on_signals()
-    with only_node(configuration.settings.node.data_dir):
+    with only_process(configuration.settings.node.data_dir, "node"):
         node = Node(configuration)
         watcher = threading.Thread(target=follow, args=(node.database, stop), name="live", daemon=True)
         watcher.start()

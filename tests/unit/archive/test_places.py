@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.archive.places import Places, only_node, socket_folder
+from dicom_node.archive.places import Places, only_process, socket_folder
 from dicom_node.errors import ConfigurationError
 
 
@@ -53,8 +53,8 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytes
 HOLD = """
 import sys, time
 from pathlib import Path
-from dicom_node.archive.places import only_node
-with only_node(Path(sys.argv[1])):
+from dicom_node.archive.places import only_process
+with only_process(Path(sys.argv[1]), "node"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -67,9 +67,20 @@ def test_second_node_is_refused_and_told_which_process_holds_it(tmp_path: Path) 
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == b"held\n"
-            with pytest.raises(ConfigurationError, match=f"process {holder.pid} is already"), only_node(tmp_path):
+            refused = pytest.raises(ConfigurationError, match=f"process {holder.pid} is already the node")
+            with refused, only_process(tmp_path, "node", 0.3):
                 pytest.fail("two nodes hold one data directory")
         finally:
             holder.kill()
-    with only_node(tmp_path):
+    with only_process(tmp_path, "node"):
         assert (tmp_path / "run" / "node.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_process_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[3])
+    command = [sys.executable, "-c", HOLD.replace("60", "0.5"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with only_process(tmp_path, "node"):
+            assert holder.wait(10) == 0
