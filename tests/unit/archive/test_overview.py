@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stories import Writer, full_ledger, new_ledger
 
-from dicom_node.archive import overview
+from dicom_node.archive import decisions, overview
+from dicom_node.archive.database import Database
 from dicom_node.archive.story import story
+from dicom_node.completion.watch import close_study
 
 
 def test_the_newest_comes_first(tmp_path: Path) -> None:
@@ -81,3 +85,72 @@ def test_counters_of_an_empty_ledger(tmp_path: Path) -> None:
     counted = overview.counters(new_ledger(tmp_path))
     assert counted["studies"] == counted["jobs"] == {}
     assert counted["oldest_queued_seconds"] == 0
+
+
+IMAGES = st.builds(
+    dict,
+    number=st.integers(1, 3),
+    study=st.integers(1, 2),
+    series=st.integers(1, 2),
+    patient=st.sampled_from(["P1", "P2", None]),
+    accession=st.sampled_from(["A1", "A2", None]),
+    pixel=st.sampled_from([0, 0, 0, 1]),
+)
+
+
+def told(archive: Any, transactions: list[list[dict[str, Any]]], closed: bool) -> dict[str, Any]:
+    """All that is shown of an archive after some images came."""
+    for images in transactions:
+        archive.add(*(_image(archive, **image) for image in images))
+    archive.index.settle()
+    (found, total), database = overview.studies(archive.database), archive.database
+    if closed and found:
+        close_study(database, found[0]["id"], "somebody")
+        (seen, *_) = decisions.undecided(database)
+        decisions.decided(database, seen, "no rule wants it: there are no rules")
+    return {
+        "studies": overview.studies(database),
+        "total": total,
+        "pages": [overview.studies(database, limit=1, offset=offset) for offset in range(3)],
+        "found": {text: overview.studies(database, find=text) for text in ("P1", "P2", "A1", "A2", "1.2.3.1")},
+        "matching": {text: overview.matching(database, text) for text in ("P1", "A1", "1.2.3.2", "1", "")},
+        "counters": {
+            key: count for key, count in overview.counters(database).items() if key != "oldest_queued_seconds"
+        },
+    }
+
+
+def _image(
+    archive: Any, number: int, study: int, series: int, patient: str | None, accession: str | None, pixel: int
+) -> Any:
+    uid = f"1.2.3.{study}"
+    return archive.image(
+        number,
+        StudyInstanceUID=uid,
+        SeriesInstanceUID=f"{uid}.{series}",
+        SOPInstanceUID=f"{uid}.{series}.{number}",
+        PatientID=patient,
+        AccessionNumber=accession,
+        PixelData=bytes([pixel] * 32),
+    )
+
+
+@pytest.mark.peer
+@given(transactions=st.lists(st.lists(IMAGES, min_size=1, max_size=4), min_size=1, max_size=4), closed=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_both_databases_tell_the_same_and_owe_nothing(
+    archive_factory: Any,
+    postgresql: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    transactions: list[list[dict[str, Any]]],
+    closed: bool,
+) -> None:
+    shown = []
+    for url in ("sqlite", postgresql.database()):
+        folder = tmp_path_factory.mktemp("archive")
+        database = Database(url, folder)
+        shown.append(told(archive_factory(folder, database), transactions, closed))
+        database.close()
+    assert shown[0] == shown[1]
+    assert shown[0]["counters"]["unaccounted"] == 0
+    assert sum(shown[0]["counters"]["instances"].values()) == sum(map(len, transactions))
