@@ -18,7 +18,7 @@ SEED =
 INPUTS = 100000
 OBJECTS = 100000
 ASSOCIATIONS = 100
-BENCHMARKS = startup idle_memory main_job receive send jobs
+BENCHMARKS = startup idle_memory main_job receive send jobs index_scale
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
