@@ -7,41 +7,54 @@ none of these is unaccounted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, func, select
+from sqlalchemy import ScalarSelect, func, select
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.study import InstanceState, Origin, Readiness
 
-NOT_CURRENT = tuple(state for state in InstanceState if state != InstanceState.CURRENT)
+_OTHERS = tuple(state for state in InstanceState if state != InstanceState.CURRENT)
 
 
-def instances_by_state(connection: Connection) -> dict[str, int]:
-    """Number of instances in each state that any is in."""
-    counts = (_count(), *(_count(instance.c.state == state) for state in NOT_CURRENT))
-    every, *others = (int(count) for count in connection.execute(select(*counts)).one())
-    counted = dict(zip((InstanceState.CURRENT, *NOT_CURRENT), (every - sum(others), *others), strict=True))
-    return {str(state): count for state, count in sorted(counted.items()) if count}
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The instances of a ledger at one moment."""
+
+    by_state: Mapping[str, int]  # of the states that any is in
+    unaccounted: int  # stored objects that nobody answers for; must be 0
 
 
-def unaccounted(database: Database) -> int:
-    """How many stored objects nobody answers for. Must be 0.
+def account(database: Database) -> Account:
+    """Count all instances.
 
     One statement, so that it sees one moment; it reads indexes, not the table of instances. Nearly all instances are
     current, so these are counted as all but the others.
     """
+    states = (_count(), *(_count(instance.c.state == state) for state in _OTHERS))
     no_series = (instance.c.series_id.is_(None), instance.c.state == InstanceState.CURRENT)
     homeless = _count(*no_series, instance.c.origin != Origin.OWN_RESULT)
-    in_series = _count() - _count(instance.c.state.in_(NOT_CURRENT)) - _count(*no_series)
-    counted = select(func.coalesce(func.sum(series.c.instances), 0)).scalar_subquery()
+    in_series = select(func.coalesce(func.sum(series.c.instances), 0)).scalar_subquery()
     unexplained = _count(instance.c.state == InstanceState.REJECTED, instance.c.reason == "")
     seen = (study.c.state == Readiness.READY, study.c.decided_revision >= study.c.revision, study.c.outcome == "")
     unjudged = select(func.coalesce(func.sum(series.c.instances), 0)).join(study).where(*seen).scalar_subquery()
     with database.read() as connection:
-        row = connection.execute(select(homeless, in_series - counted, unexplained, unjudged)).one()
-    return sum(abs(int(number)) for number in row)
+        row = connection.execute(select(homeless, unexplained, unjudged, _count(*no_series) + in_series, *states)).one()
+    *owed, placed, every, superseded, rejected, conflict = (int(number) for number in row)
+    current = every - superseded - rejected - conflict
+    by_state = zip((InstanceState.CURRENT, *_OTHERS), (current, superseded, rejected, conflict), strict=True)
+    return Account(
+        by_state={str(state): count for state, count in sorted(by_state) if count},
+        unaccounted=sum(owed) + abs(current - placed),
+    )
+
+
+def unaccounted(database: Database) -> int:
+    """How many stored objects nobody answers for. Must be 0."""
+    return account(database).unaccounted
 
 
 def _count(*conditions: Any) -> ScalarSelect[int]:

@@ -110,7 +110,7 @@ class SegmentWriter:
         self._segment: Path | None = None
         self._next = 0
         make_folder(folder)
-        self._last = max(_numbers(folder), default=0)
+        self._last = int(max(_segments(folder), default=0))
         for segment in _unsealed(folder, set()):
             for stale in segment.path.glob("*.part"):
                 stale.unlink()
@@ -145,7 +145,7 @@ class ObjectStore:
 
     def __init__(self, root: Path) -> None:
         self.places = Places(root.absolute())
-        self._sealed: dict[str, set[int]] = {}  # acceptor -> segments that were seen sealed; they stay so
+        self._sealed: dict[str, set[str]] = {}  # acceptor -> segments that were seen sealed; they stay so
 
     def writer(self, acceptor: str) -> SegmentWriter:
         """Start writing as ``acceptor``; only one process at a time may. Its left-over parts are removed.
@@ -176,7 +176,7 @@ class ObjectStore:
 
         Ask before listing its objects: those listed afterwards are then all there will ever be.
         """
-        later = any(number > segment.number for number in _numbers(segment.path.parent))
+        later = max(_segments(segment.path.parent), default="") > segment.path.name
         return later and not any(path.suffix == ".part" for path in segment.path.iterdir())
 
     def seal(self, segment: Segment) -> None:
@@ -256,17 +256,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _unsealed(folder: Path, sealed: set[int]) -> Iterator[Segment]:
+def _unsealed(folder: Path, sealed: set[str]) -> Iterator[Segment]:
     """Segments of an acceptor that are not sealed; those that are come to ``sealed``, and are not looked at again."""
-    for number in sorted(_numbers(folder).difference(sealed)):
-        segment = Segment(folder.name, number, folder / f"{number:08d}")
+    for name in sorted(_segments(folder).difference(sealed)):
+        segment = Segment(folder.name, int(name), folder / name)
         if (segment.path / _SEALED).exists():
-            sealed.add(number)
+            sealed.add(name)
         else:
             yield segment
 
 
-def _numbers(folder: Path) -> set[int]:
-    """Numbers of the segments in an acceptor's folder."""
+def _segments(folder: Path) -> set[str]:
+    """Names of the segments in an acceptor's folder; their order is that of their numbers."""
     # Path.iterdir() takes ten times as long, and the indexer asks twice a second.
-    return {int(name) for name in os.listdir(folder) if name.isdecimal()} if folder.is_dir() else set()  # noqa: PTH208
+    return set(filter(str.isdecimal, os.listdir(folder))) if folder.is_dir() else set()  # noqa: PTH208

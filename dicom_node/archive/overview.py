@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, select, union
 
 from dicom_node.archive import plain
-from dicom_node.archive.accounting import instances_by_state, unaccounted
+from dicom_node.archive.accounting import account
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
@@ -55,14 +55,15 @@ def matching(database: Database, text: str) -> tuple[tuple[int, str], ...]:
 def counters(database: Database) -> dict[str, Any]:
     """Numbers for the dashboard and for ``/metrics``; ``docs/json.md`` lists the keys."""
     oldest = select(func.min(job.c.created_at), db_now()).where(job.c.state == JobState.QUEUED)
+    instances = account(database)
     with database.read() as connection:
         first_queued, now = connection.execute(oldest).one()
         return {
             "studies": _by_state(connection, study.c.state),
-            "instances": instances_by_state(connection),
+            "instances": dict(instances.by_state),
             "jobs": _by_state(connection, job.c.state),
             "parcels": _by_state(connection, parcel.c.state),
-            "unaccounted": unaccounted(database),
+            "unaccounted": instances.unaccounted,
             "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
         }
 
