@@ -3,10 +3,10 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin"
-packages="dcmtk orthanc redis-server postgresql default-jre-headless libpixelmed-java libsaxonb-java"
+packages="dcmtk orthanc redis-server postgresql strace openssl default-jre-headless libpixelmed-java libsaxonb-java"
 
 missing=""
-for program in dsrdump Orthanc redis-server java; do
+for program in dsrdump Orthanc redis-server strace openssl java; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
