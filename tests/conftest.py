@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,17 @@ def test_data() -> Path:
     if not folder or not Path(folder).is_dir():
         unavailable("no real test data", "set DICOM_NODE_TEST_DATA to its folder")
     return Path(folder or "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """A thread that outlives its test keeps the whole run from ending."""
+    yield
+    own = [each for each in threading.enumerate() if each is not threading.main_thread() and not each.daemon]
+    for each in own:
+        each.join(20)
+    left = [each.name for each in own if each.is_alive()]
+    assert not left
 
 
 @pytest.fixture

@@ -159,6 +159,9 @@ def _stalling(port: int) -> Iterator[int]:
                     left -= len(data)
                     behind.sendall(data)
                 over.wait(30)
+                with contextlib.suppress(OSError):
+                    behind.shutdown(socket.SHUT_RDWR)  # closing alone would not wake who reads from it
+            back.join(30)
 
         over = threading.Event()
         thread = threading.Thread(target=carry)
