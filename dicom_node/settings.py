@@ -200,6 +200,7 @@ class RuleSettings(_Section):
     late: Literal["supersede", "ignore"] = "supersede"  # a later, better selection: new result, or none
     research_to_clinical: bool = False
     parameters: dict[str, Any] = Field(default_factory=dict)
+    useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late
 
 
 class Settings(_Section):

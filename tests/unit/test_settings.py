@@ -139,6 +139,7 @@ def test_a_fault_is_told_with_file_line_and_key(
             "greater than or equal to 1",
         ),
         ('name = "lungs"', 'nmae = "lungs"', 15, "rules[1].nmae", "unknown key 'nmae'"),
+        ('name = "lungs"', 'name = "lungs"\nuseful_for = 0', 16, "rules[1].useful_for", "greater than 0"),
     ],
 )
 def test_a_fault_in_a_block_is_told_with_its_own_line(
