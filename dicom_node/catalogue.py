@@ -201,6 +201,8 @@ def contracts_of_rules(configuration: Configuration, catalogue: Catalogue) -> di
     """
     contracts = {}
     for number, rule in enumerate(configuration.settings.rules):
+        if rule.model is None:
+            continue
         try:
             contracts[rule.model] = catalogue.get(rule.model)
         except DicomNodeError as error:

@@ -185,15 +185,15 @@ class PeerSettings(_Section):
 
 
 class RuleSettings(_Section):
-    """Which model runs on what, as written; compiled by ``dicom_node.rules``."""
+    """Which model runs on what, or, without a model, what is sent on; compiled by ``dicom_node.rules``."""
 
     name: Name
-    model: Name
+    model: Name | None = None  # none: what arrives is sent on as it is
     all: tuple[str, ...] = Field(default=(), strict=False)
     any: tuple[str, ...] = Field(default=(), strict=False)
     none: tuple[str, ...] = Field(default=(), strict=False)
     prefer: tuple[str, ...] = Field(default=(), strict=False)
-    trigger: Literal["series", "study"] = "series"
+    trigger: Literal["series", "study", "arrival"] = "series"
     quiet_seconds: Seconds | None = None
     send_to: tuple[str, ...] = Field(default=(), strict=False)
     priority: Literal["stat", "urgent", "routine"] = "routine"
@@ -201,6 +201,8 @@ class RuleSettings(_Section):
     research_to_clinical: bool = False
     parameters: dict[str, Any] = Field(default_factory=dict)
     useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late
+    forward: Literal["series", "study"] = "series"  # sent on: the series that match, or the study of any that does
+    sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs: only these are sent on; empty: all
 
 
 class Settings(_Section):

@@ -103,7 +103,7 @@ class Worker:
         self.closing.wait()  # the kernel ends a host together with the thread that started it
 
     def _warm(self) -> None:
-        names = list(dict.fromkeys(rule.model for rule in self.settings.rules))
+        names = list(dict.fromkeys(rule.model for rule in self.settings.rules if rule.model))
         for name in names[: self.hosts.maximum_hosts]:
             if self.busy.is_set():
                 return

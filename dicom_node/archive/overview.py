@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, select, union
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, sel
 from dicom_node.archive import plain
 from dicom_node.archive.accounting import account
 from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.forwarding import SUPERSEDED
 from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
@@ -137,15 +138,24 @@ def _jobs(connection: Connection, ids: Sequence[int]) -> dict[int, list[JobBrief
 
 
 def _parcels(connection: Connection, ids: Sequence[int]) -> dict[int, list[ParcelBrief]]:
-    """Parcels of the results that count."""
+    """Parcels of the results, and of received images, that count."""
+    columns = parcel.c.study_id, parcel.c.state, parcel.c.destination, parcel.c.tries, parcel.c.error, parcel.c.rule
     rows = connection.execute(
-        select(parcel.c.study_id, parcel.c.state, parcel.c.destination, parcel.c.tries, parcel.c.error)
-        .join(result_set, result_set.c.id == parcel.c.result_set_id)
-        .where(parcel.c.study_id.in_(ids), result_set.c.standing == "current")
+        select(*columns)
+        .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
+        .where(parcel.c.study_id.in_(ids), func.coalesce(result_set.c.standing, "current") == "current")
         .order_by(parcel.c.id)
     ).all()
     parcels: dict[int, list[ParcelBrief]] = defaultdict(list)
     for row in rows:
-        message = (row.error or {}).get("message", "")
-        parcels[row.study_id].append(ParcelBrief(ParcelState(row.state), row.destination, row.tries, message))
+        if row.error != SUPERSEDED:
+            parcels[row.study_id].append(brief_of(row.state, row.destination, row.tries, row.error, row.rule))
     return parcels
+
+
+def brief_of(
+    state: str, destination: str, tries: int, error: Mapping[str, Any] | None, rule: str | None
+) -> ParcelBrief:
+    """What counts of a parcel for where its study stands."""
+    message = str((error or {}).get("message", ""))
+    return ParcelBrief(ParcelState(state), destination, tries, message, "images" if rule else "results")

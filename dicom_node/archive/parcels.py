@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, and_, func, or_, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
+from dicom_node.archive.forwarding import leave_out_superseded
 from dicom_node.archive.results import artifact_of
 from dicom_node.archive.schema import artifact, instance, job, parcel, result_set, series, study
 from dicom_node.domain.parcel import Artifact, Parcel, ParcelState
@@ -149,6 +150,7 @@ class Parcels:
             }
             row = _update(connection, parcel_id, ParcelState.SENT, values)
             if row is not None:
+                leave_out_superseded(connection, parcel_id)
                 _record(connection, row, "parcel lost", by, _shown(told))
 
     def retry(self, parcel_id: int, by: str) -> None:
@@ -175,7 +177,8 @@ class Parcels:
             )
             if destinations:
                 statement = statement.where(parcel.c.destination.in_(destinations))
-            found = [int(number) for number in connection.execute(statement).scalars()]
+            ids = [int(number) for number in connection.execute(statement).scalars()]
+            found = [number for number in ids if leave_out_superseded(connection, number)]
             for number in found:
                 row = _update(connection, number, tuple(ParcelState), _AFRESH)
                 _record(connection, row, "parcel to be sent again", by)
@@ -232,11 +235,14 @@ class Parcels:
 
     def _still_wanted(self, connection: Connection, parcel_id: int) -> Any:
         row = _one(connection, parcel_id)
-        if row.standing not in (None, "current"):
+        standing = row.standing or "current"
+        if not leave_out_superseded(connection, parcel_id):
+            standing = "superseded"
+        if standing != "current":
             raise LedgerError(
-                f"the results of parcel {parcel_id} are {row.standing}: they are not to be sent any more",
+                f"the objects of parcel {parcel_id} are {standing}: they are not to be sent any more",
                 reason="not-current",
-                remedy="retry the parcel of the newer result; see: dicom-node parcels list",
+                remedy="retry the parcel of the newer ones; see: dicom-node parcels list",
             )
         return row
 

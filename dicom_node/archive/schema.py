@@ -313,6 +313,16 @@ parcel = Table(
     Index(None, "study_id"),
 )
 
+forwarding = Table(
+    "forwarding",  # a received object that a rule sends on: one row per destination, whatever becomes of it
+    metadata,
+    Column("instance_id", Key, ForeignKey("instance.id"), primary_key=True, autoincrement=False),
+    Column("destination", String(64), primary_key=True),
+    Column("parcel_id", Key, ForeignKey("parcel.id")),  # none: it does not go there
+    Column("reason", String(32), nullable=False),  # why it does not: came-from-there, too-many-revisions
+    Index(None, "parcel_id"),
+)
+
 commitment = Table(
     "commitment",  # one Storage Commitment request (PS3.4 J) of a peer
     metadata,

@@ -9,12 +9,14 @@ from sqlalchemy import Connection, select
 
 from dicom_node.archive import events, plain
 from dicom_node.archive.database import Database
+from dicom_node.archive.forwarding import SUPERSEDED
 from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.overview import brief_of
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import instance, result_set, series, study
 from dicom_node.domain.job import Job
 from dicom_node.domain.parcel import Parcel, ParcelState
-from dicom_node.domain.standing import JobBrief, ParcelBrief, Standing, standing
+from dicom_node.domain.standing import JobBrief, Standing, standing
 from dicom_node.domain.study import InstanceState, Readiness
 
 SHOWN_UNITS = {"[hnsf'U]": "HU"}  # UCUM units that people write differently
@@ -31,7 +33,7 @@ def story(database: Database, study_id: int) -> dict[str, Any]:
         seen = connection.execute(select(series).where(series.c.study_id == study_id).order_by(series.c.id)).all()
         problems = _problems(connection, study_id)
         results = _results(connection, [found.id for found in jobs])
-    told = _standing(row, jobs, [sent for sent in parcels if sent.job_id and results.get(sent.job_id) == "current"])
+    told = _standing(row, jobs, [sent for sent in parcels if _counts(sent, results)])
     return {
         "id": row.id,
         "study_uid": row.study_uid,
@@ -75,8 +77,13 @@ def _standing(row: Any, jobs: Sequence[Job], parcels: Sequence[Parcel]) -> Stand
         row.readiness,
         row.outcome,
         [JobBrief(found.state, found.model, found.progress, _message(found.error)) for found in jobs],
-        [ParcelBrief(sent.state, sent.destination, sent.tries, _message(sent.error)) for sent in parcels],
+        [brief_of(sent.state, sent.destination, sent.tries, sent.error, sent.rule) for sent in parcels],
     )
+
+
+def _counts(sent: Parcel, results: Mapping[int, str]) -> bool:
+    """Whether nothing newer has replaced what is in a parcel."""
+    return sent.error != SUPERSEDED if sent.job_id is None else results.get(sent.job_id) == "current"
 
 
 def _message(error: Mapping[str, Any] | None) -> str:

@@ -190,7 +190,12 @@ def rules(configuration: Configuration) -> Answer:
     except DicomNodeError as error:
         return Answer("rules", "bad", error.message, error.remedy)
     if not found:
-        return Answer("rules", "warning", "none: nothing will run", "add a [[rules]] block; dicom-node init shows one")
+        return Answer(
+            "rules",
+            "warning",
+            "none: nothing will run or be sent on",
+            "add a [[rules]] block; dicom-node init shows one",
+        )
     return Answer("rules", "good", ", ".join(repr(rule.name) for rule in found))
 
 

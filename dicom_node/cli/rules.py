@@ -1,4 +1,4 @@
-"""``rules``: which models run on what, and why."""
+"""``rules``: which models run on what, what is sent on, and why."""
 
 from __future__ import annotations
 
@@ -61,21 +61,32 @@ def compiled(configuration: Configuration) -> RuleSet:
 def _rule(rule: Any) -> dict[str, Any]:
     return {
         "name": rule.name,
-        "model": rule.contract.name,
-        "model_version": rule.contract.version,
+        "model": rule.contract.name if rule.contract else None,
+        "model_version": rule.contract.version if rule.contract else None,
         "trigger": rule.settings.trigger,
         "send_to": list(rule.settings.send_to),
         "priority": rule.settings.priority,
         "conditions": [{"list": name, "condition": condition.text} for name, condition in rule.conditions],
         "prefer": [preference.text for preference in rule.preferences],
+        "forward": rule.settings.forward,
+        "sop_classes": list(rule.settings.sop_classes),
     }
+
+
+def _effect(rule: dict[str, Any]) -> str:
+    to = ", ".join(rule["send_to"]) or "nobody"
+    if rule["model"]:
+        return f"{rule['model']} {rule['model_version']}, results to {to}"
+    what = "the study of a series that matches" if rule["forward"] == "study" else "series that match"
+    when = {"arrival": "as they arrive", "series": "once whole", "study": "once the study is whole"}[rule["trigger"]]
+    only = f", only objects of {', '.join(rule['sop_classes'])}" if rule["sop_classes"] else ""
+    return f"sends on {what} to {to}, {when}{only}"
 
 
 def _print_check(data: dict[str, Any]) -> None:
     if not data["rules"]:
-        output.write("there are no rules: nothing will run")
+        output.write("there are no rules: nothing will run, and nothing is sent on")
     for rule in data["rules"]:
-        to = ", ".join(rule["send_to"]) or "nobody"
-        output.write(f"{rule['name']}: {rule['model']} {rule['model_version']}, results to {to}")
+        output.write(f"{rule['name']}: {_effect(rule)}")
         for condition in rule["conditions"]:
             output.write(f"  {condition['list']:<8}  {condition['condition']}")

@@ -54,8 +54,10 @@ class ParcelBrief:
     destination: str
     tries: int = 0
     message: str = ""  # of its last error
+    what: str = "results"  # or received images, sent on by a rule
 
 
+_WAITING = "waiting: "  # how the planner's words for what a rule waits for begin
 _ARRIVED = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
 
 
@@ -81,10 +83,11 @@ def standing(
     unfinished = [job for job in wanted if job.state in UNFINISHED]
     if unfinished:
         return _working(unfinished)
-    on_their_way = [parcel.destination for parcel in parcels if parcel.state == ParcelState.DUE]
+    on_their_way = [parcel for parcel in parcels if parcel.state == ParcelState.DUE]
     if on_their_way:
-        return Standing(Stand.DELIVERING, f"results on their way to {_list(on_their_way)}")
-    if wanted:
+        return Standing(Stand.DELIVERING, _to_each(on_their_way, "on their way to"))
+    still_to_come = readiness == Readiness.OPEN or _WAITING in outcome
+    if wanted or (parcels and not still_to_come):
         return _done(parcels)
     return _undone(readiness, reason, outcome)
 
@@ -95,7 +98,8 @@ def _trouble(jobs: Sequence[JobBrief], parcels: Sequence[ParcelBrief]) -> Standi
             return Standing(Stand.FAILED, _with(f"{job.model} {job.state}", job.message))
     for parcel in parcels:
         if parcel.state == ParcelState.REFUSED:
-            return Standing(Stand.UNDELIVERED, _with(f"{parcel.destination} refused the results", parcel.message))
+            refused = f"{parcel.destination} refused the {parcel.what}"
+            return Standing(Stand.UNDELIVERED, _with(refused, parcel.message))
     for parcel in parcels:
         if parcel.state == ParcelState.DUE and parcel.tries > 0:
             tried = f"not delivered to {parcel.destination} yet, tried {parcel.tries} time(s)"
@@ -114,11 +118,12 @@ def _done(parcels: Sequence[ParcelBrief]) -> Standing:
     arrived = [parcel for parcel in parcels if parcel.state in _ARRIVED]
     if arrived:
         found = all(parcel.state != ParcelState.SENT for parcel in arrived)
-        words = f"results delivered to {_list([parcel.destination for parcel in arrived])}"
+        words = _to_each(arrived, "delivered to")
         return Standing(Stand.DELIVERED, f"{words}, and found there" if found else words)
     held = [parcel for parcel in parcels if parcel.state == ParcelState.HELD]
     if held:
-        return Standing(Stand.HELD, _with(f"results held back from {held[0].destination}", held[0].message))
+        words = f"{held[0].what} held back from {held[0].destination}"
+        return Standing(Stand.HELD, _with(words, held[0].message))
     return Standing(Stand.FINISHED, "results are here; no rule sends them anywhere")
 
 
@@ -130,6 +135,13 @@ def _undone(readiness: Readiness, reason: str, outcome: str) -> Standing:
     if outcome:
         return Standing(Stand.WAITING, outcome)
     return Standing(Stand.DECIDING, "whole; the rules have not looked at it yet")
+
+
+def _to_each(parcels: Sequence[ParcelBrief], how: str) -> str:
+    """``results delivered to pacs; images delivered to archive``."""
+    kinds = dict.fromkeys(parcel.what for parcel in parcels)
+    to = {kind: _list([parcel.destination for parcel in parcels if parcel.what == kind]) for kind in kinds}
+    return "; ".join(f"{kind} {how} {names}" for kind, names in to.items())
 
 
 def _with(words: str, more: str) -> str:

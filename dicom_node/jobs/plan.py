@@ -1,4 +1,4 @@
-"""The planner: studies that changed x rules -> jobs, each planned once.
+"""The planner: studies that changed x rules -> jobs, and parcels of what is sent on, each planned once.
 
 A job is planned when a rule has chosen its series and that series (or the study, as the rule says) is whole. The
 same selection is never planned twice, whatever else arrives in the study and whichever version of the model is
@@ -17,6 +17,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.domain.contract import ModelContract, Status
 from dicom_node.domain.job import JobState, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.domain.study import Readiness, SeriesView, StudyView
+from dicom_node.jobs.forward import Forwarder
 from dicom_node.rules.explain import explain
 from dicom_node.rules.match import Decision, RuleSet
 from dicom_node.settings import RuleSettings, Settings
@@ -42,10 +43,11 @@ class Planner:
         self._ledger = ledger
         self._rules = rules
         self._study_view = study_view
+        self._forwarder = Forwarder(settings, database, self._waits)
         self._later: dict[int, datetime] = {}  # study -> when a rule's own quiet period ends
 
     def tick(self) -> int:
-        """Look at the studies that changed; returns how many jobs were planned."""
+        """Look at the studies that changed; returns how many jobs and forwardings were planned."""
         now = datetime.now(UTC)
         for study_id in [study for study, due in self._later.items() if due <= now]:
             del self._later[study_id]
@@ -60,8 +62,10 @@ class Planner:
 
     def _apply(self, decision: Decision, study: StudyView) -> str:
         rule = decision.rule.settings
-        if decision.winner is None:
+        if not decision.matched:
             return f"not wanted: {decision.reason}"
+        if decision.winner is None:
+            return self._forwarder.apply(decision, study)
         waiting = self._waits(rule, study, decision.winner)
         if waiting:
             return f"waiting: {waiting}"
@@ -95,6 +99,7 @@ class Planner:
 
     def _plan(self, decision: Decision, study: StudyView, winner: SeriesView) -> str:
         rule, contract = decision.rule.settings, decision.rule.contract
+        assert contract is not None  # noqa: S101  of a rule that has chosen a series
         rows = decisions.selection(self._database, winner.id)
         selected = SelectedSeries(
             role=contract.inputs[0].name,

@@ -28,10 +28,12 @@ def render(decisions: Iterable[Decision]) -> str:
 
 
 def _decision(decision: Decision) -> dict[str, Any]:
+    contract = decision.rule.contract
     return {
         "rule": decision.rule.name,
-        "model": decision.rule.contract.name,
-        "model_version": decision.rule.contract.version,
+        "model": contract.name if contract else None,
+        "model_version": contract.version if contract else None,
+        "send_to": list(decision.rule.settings.send_to),
         "matched": decision.matched,
         "winner": decision.winner.series_instance_uid if decision.winner else None,
         "reason": decision.reason,
@@ -55,6 +57,8 @@ def _verdict(verdict: SeriesVerdict, standing: str) -> dict[str, Any]:
 def _standing(decision: Decision, verdict: SeriesVerdict) -> str:
     if verdict.series is decision.winner:
         return "won"
+    if decision.rule.contract is None and verdict.matched:
+        return "sent on"
     return "lost" if verdict.matched else "no match"
 
 
@@ -85,8 +89,7 @@ def _listed(value: Value | bool | Unknown) -> Any:
 
 
 def _lines_of_decision(decision: Decision) -> list[str]:
-    answer = "runs" if decision.matched else "does not run"
-    lines = [f"rule {decision.rule.name!r}: {decision.rule.contract.name} {answer}: {decision.reason}"]
+    lines = [f"rule {decision.rule.name!r}: {_answer(decision)}: {decision.reason}"]
     for verdict in decision.verdicts:
         lines.append(f"  {_title(verdict.series)}: {verdict.reason}")
         width = max(len(name) for name in ("prefer", *(result.list for result in verdict.conditions)))
@@ -97,6 +100,13 @@ def _lines_of_decision(decision: Decision) -> list[str]:
             f"    {'':3} {'prefer':{width}}  {rank.preference.text}: {shown(rank.value)}" for rank in verdict.rank
         ]
     return lines
+
+
+def _answer(decision: Decision) -> str:
+    contract = decision.rule.contract
+    if contract is not None:
+        return f"{contract.name} {'runs' if decision.matched else 'does not run'}"
+    return f"sends on to {', '.join(decision.rule.settings.send_to)}" if decision.matched else "sends nothing on"
 
 
 def _title(series: SeriesView) -> str:

@@ -16,6 +16,8 @@ from dicom_node.rules.language import Condition, Outcome, compile_condition
 from dicom_node.settings import Configuration, RuleSettings
 
 ListName = Literal["all", "any", "none", "role", "contract"]
+_OF_MODELS = frozenset({"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for"})
+_OF_FORWARDING = frozenset({"forward", "sop_classes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Rule:
     """A rule that was checked: its model is known, its conditions are compiled."""
 
     settings: RuleSettings
-    contract: ModelContract
-    role: InputRole  # the series the model needs
+    contract: ModelContract | None  # none: it sends on what arrives
+    role: InputRole | None  # the series the model needs
     conditions: tuple[tuple[ListName, Condition], ...]
     preferences: tuple[Preference, ...]  # the rule's, then the model's
 
@@ -90,6 +92,7 @@ class Decision:
     winner: SeriesView | None  # the series the model is to run on
     verdicts: tuple[SeriesVerdict, ...]  # the winner, then the other matches from best to worst, then the rest
     reason: str
+    forwarded: tuple[SeriesView, ...] = ()  # of a rule without a model: every series that matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class RuleSet:
     def decide(self, study: StudyView, rule: Rule) -> Decision:
         """Judge every series of ``study``. The order of its series changes nothing."""
         verdicts = [_judge(rule, series) for series in study.series]
+        if rule.contract is None:
+            return _forwarding(rule, verdicts)
         matching = _ordered(verdict for verdict in verdicts if verdict.matched)
         others = sorted((verdict for verdict in verdicts if not verdict.matched), key=_nearest_first)
         ranked = tuple(_placed(matching, position) for position in range(len(matching)))
@@ -152,12 +157,13 @@ def shown(value: Value | bool | Unknown) -> str:
 def _compile_rule(
     configuration: Configuration, index: int, rule: RuleSettings, contracts: Mapping[str, ModelContract]
 ) -> Rule:
-    contract = contracts.get(rule.model)
-    if contract is None:
+    _check_keys(configuration, index, rule)
+    contract = None if rule.model is None else contracts.get(rule.model)
+    if contract is None and rule.model is not None:
         known = ", ".join(sorted(contracts)) or "none"
         place = _place(configuration, ("rules", index, "model"))
         raise place.error(f"there is no model {rule.model!r} (known: {known})", "see: dicom-node models list")
-    role, of_role = _role(contract)
+    role, of_role = _role(contract) if contract else (None, [])
     lists: tuple[tuple[ListName, Sequence[str]], ...] = (("all", rule.all), ("any", rule.any), ("none", rule.none))
     of_rule = [
         (name, compile_condition(text, _place(configuration, ("rules", index, name, position))))
@@ -168,11 +174,32 @@ def _compile_rule(
         _preference(text, _place(configuration, ("rules", index, "prefer", position)))
         for position, text in enumerate(rule.prefer)
     ]
-    preferences += [
-        _preference(text, _contract_place(contract, f"inputs[1].prefer[{position}]"))
-        for position, text in enumerate(role.prefer, start=1)
-    ]
+    if contract and role:
+        preferences += [
+            _preference(text, _contract_place(contract, f"inputs[1].prefer[{position}]"))
+            for position, text in enumerate(role.prefer, start=1)
+        ]
     return Rule(rule, contract, role, (*of_role, *of_rule), tuple(preferences))
+
+
+def _check_keys(configuration: Configuration, index: int, rule: RuleSettings) -> None:
+    """Refuse keys that do nothing: a rule runs a model, or sends on what arrives."""
+    place = _place(configuration, ("rules", index))
+    if rule.model is None and not rule.send_to:
+        raise place.error(
+            "the rule has neither model nor send_to",
+            "name a model to be run, or peers in send_to that what arrives is sent on to",
+        )
+    meaningless = _OF_MODELS if rule.model is None else _OF_FORWARDING
+    for key in sorted(rule.model_fields_set & meaningless):
+        told = "without a model" if rule.model is None else "with a model"
+        raise _place(configuration, ("rules", index, key)).error(f"has no meaning in a rule {told}", "leave it out")
+    if rule.model is not None and rule.trigger == "arrival":
+        place = _place(configuration, ("rules", index, "trigger"))
+        raise place.error("a model needs a series or study that is whole, not 'arrival'", "use 'series' or 'study'")
+    if rule.forward == "study" and rule.trigger != "study":
+        place = _place(configuration, ("rules", index, "forward"))
+        raise place.error("'study' is sent on once the study is whole", 'add trigger = "study"')
 
 
 def _place(configuration: Configuration, path: Sequence[str | int]) -> Place:
@@ -239,6 +266,19 @@ def _faults(results: Sequence[ConditionResult]) -> list[str]:
     if of_any and all(result.outcome is not Outcome.TRUE for result in of_any):
         faults.append("none of any is true: " + "; ".join(f"{r.text} ({described(r.values)})" for r in of_any))
     return faults
+
+
+def _forwarding(rule: Rule, verdicts: Sequence[SeriesVerdict]) -> Decision:
+    """What a rule without a model sends on: every series that matches."""
+    matching = sorted((v for v in verdicts if v.matched), key=lambda v: v.series.series_instance_uid)
+    others = sorted((v for v in verdicts if not v.matched), key=_nearest_first)
+    chosen = tuple(verdict.series for verdict in matching)
+    if not chosen:
+        return Decision(rule, False, None, tuple(others), _reason_to_refuse(others))
+    reason = ", ".join(_named(series) for series in chosen) + (" match" if len(chosen) > 1 else " matches")
+    if rule.settings.forward == "study":
+        reason += ", so the whole study is sent on"
+    return Decision(rule, True, None, (*matching, *others), reason, chosen)
 
 
 def _ordered(matching: Iterable[SeriesVerdict]) -> list[SeriesVerdict]:

@@ -25,7 +25,7 @@ def test_check(run: RunCommand, folder: Path) -> None:
 
 
 def test_no_rules_are_told(run: RunCommand) -> None:
-    assert run("rules", "check").output == "there are no rules: nothing will run\n"
+    assert run("rules", "check").output == "there are no rules: nothing will run, and nothing is sent on\n"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dicom_node.catalogue import load_contract
 from dicom_node.domain.study import SeriesView, StudyView
 from dicom_node.errors import RuleError
+from dicom_node.rules.explain import explain, render
 from dicom_node.rules.match import Decision, RuleSet
 from dicom_node.settings import Configuration, RuleSettings, Settings, Source
 
@@ -261,3 +262,53 @@ def test_none_is_the_negation_of_all_unless_unknown(
         assert (of_all.matched, of_none.matched) == (False, True)
     else:
         assert of_none.matched is not of_all.matched
+
+
+FORWARDING = """
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = 104
+[[rules]]
+name = "on"
+send_to = ["pacs"]
+all = ['Modality == "CT"']
+"""
+
+
+def test_a_rule_without_a_model_takes_every_series_that_matches(
+    make_rules: Callable[..., RuleSet], make_series: Callable[..., SeriesView], make_study: Callable[..., StudyView]
+) -> None:
+    study = make_study(make_series(1), make_series(2, instances=2), make_series(3, Modality="MR"))
+    (decision,) = make_rules(FORWARDING).decide_all(study)
+    assert (decision.matched, decision.winner) == (True, None)
+    assert [series.id for series in decision.forwarded] == [1, 2]
+    assert decision.reason == "series 1, series 2 match"
+    (told,) = explain([decision])
+    assert (told["model"], told["winner"], told["send_to"]) == (None, None, ["pacs"])
+    assert [series["verdict"] for series in told["series"]] == ["sent on", "sent on", "no match"]
+    assert render([decision]).startswith("rule 'on': sends on to pacs: series 1, series 2 match")
+    (decision,) = make_rules(FORWARDING).decide_all(make_study(make_series(3, Modality="MR")))
+    assert (decision.matched, decision.forwarded) == (False, ())
+    assert render([decision]).startswith("rule 'on': sends nothing on: none of 1 series matches")
+
+
+@pytest.mark.parametrize(
+    ("more", "key", "told"),
+    [
+        ('prefer = ["smallest KVP"]', "prefer", "has no meaning in a rule without a model"),
+        ("parameters = {a = 1}", "parameters", "has no meaning in a rule without a model"),
+        ('forward = "study"', "forward", "once the study is whole"),
+        ('model = "lungs"\ntrigger = "arrival"', "trigger", "a model needs"),
+        ('model = "lungs"\nsop_classes = ["1.2"]', "sop_classes", "has no meaning in a rule with a model"),
+        ("send_to = []", "", "neither model nor send_to"),
+    ],
+)
+def test_keys_that_do_nothing_are_refused(make_rules: Callable[..., RuleSet], more: str, key: str, told: str) -> None:
+    text = FORWARDING.replace(
+        'send_to = ["pacs"]', more if more.startswith("send_to") else f'send_to = ["pacs"]\n{more}'
+    )
+    with pytest.raises(RuleError, match=told) as error:
+        make_rules(text)
+    assert error.value.key == (f"rules[1].{key}" if key else "rules[1]")

@@ -379,3 +379,16 @@ def upgrade() -> None:
     with op.batch_alter_table("parcel", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_parcel_state_next_try"), ["state", "next_try"], unique=False)
         batch_op.create_index(batch_op.f("ix_parcel_study_id"), ["study_id"], unique=False)
+
+    op.create_table(
+        "forwarding",
+        sa.Column("instance_id", KEY, autoincrement=False, nullable=False),
+        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("parcel_id", KEY, nullable=True),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["instance_id"], ["instance.id"], name=op.f("fk_forwarding_instance_id")),
+        sa.ForeignKeyConstraint(["parcel_id"], ["parcel.id"], name=op.f("fk_forwarding_parcel_id")),
+        sa.PrimaryKeyConstraint("instance_id", "destination", name=op.f("pk_forwarding")),
+    )
+    with op.batch_alter_table("forwarding", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_forwarding_parcel_id"), ["parcel_id"], unique=False)
