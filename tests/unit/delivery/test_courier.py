@@ -44,10 +44,12 @@ def test_a_stalled_destination_delays_no_other(bench: Bench) -> None:
 
 def test_trouble_of_ours_is_told_once(bench: Bench) -> None:
     bench.add()
+    go_on = threading.Event()
 
     def send(
         peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
     ) -> Generator[SendOutcome, None, None]:
+        assert go_on.wait(30)
         raise DicomNodeError("the ledger is away")
         yield
 
@@ -56,6 +58,7 @@ def test_trouble_of_ours_is_told_once(bench: Bench) -> None:
 
     courier = Courier(bench.settings, bench.parcels, send, holds)
     courier.tick()
+    go_on.set()
     assert courier.settle(30)
     with pytest.raises(DicomNodeError, match="the ledger is away"):
         courier.tick()
