@@ -21,6 +21,7 @@ from dicom_node.domain.contract import (
     ProtocolBound,
     Resources,
     SegmentSpec,
+    Selection,
     Status,
     Weight,
 )
@@ -68,6 +69,13 @@ class _Input(_Table):
     minimum_slices: Annotated[int, Field(ge=1)]
     conditions: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     prefer: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    select: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    values: Literal["", "SUVbw"] = ""
+    colour: bool = False
+
+    def record(self) -> InputRole:
+        told = self.model_dump() | {"select": tuple(Selection.parse(text) for text in self.select)}
+        return InputRole(**told)
 
 
 class _Segment(_Table):
@@ -193,8 +201,22 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
             match = _PREFERENCE.match(preference)
             if match and match[2] != "instances" and not _is_keyword(match[2]):
                 yield ("inputs", index, "prefer"), f"{match[2]!r} is no DICOM keyword"
+        yield from _input_contradictions(role, index)
     for index, evaluation in enumerate(contract.evaluations):
         yield from _evaluation_contradictions(contract, index, evaluation)
+
+
+def _input_contradictions(role: _Input, index: int) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for text in role.select:
+        try:
+            keyword = Selection.parse(text).keyword
+        except ValueError as error:
+            yield ("inputs", index, "select"), f"{text!r} selects nothing: {error}"
+            continue
+        if not _is_keyword(keyword):
+            yield ("inputs", index, "select"), f"{keyword!r} is no DICOM keyword"
+    if role.values == "SUVbw" and role.modality != "PT":
+        yield ("inputs", index, "values"), f"SUV is for PET (PT), not for {role.modality}"
 
 
 def _evaluation_contradictions(
@@ -247,7 +269,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         folder=folder,
         configuration=model.configuration,
         digest=digest,
-        inputs=tuple(InputRole(**role.model_dump()) for role in contract.inputs),
+        inputs=tuple(role.record() for role in contract.inputs),
         segments=tuple(_segment(segment) for segment in contract.segments),
         measurements=tuple(
             MeasurementSpec(m.name, m.kind, m.of, tuple(sorted(m.parameters.items()))) for m in contract.measurements

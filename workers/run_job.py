@@ -185,11 +185,14 @@ class Worker:
         return contract
 
     def _load(self, job: Job, contract: ModelContract) -> dict[str, Volume]:
-        minimum = {role.name: role.minimum_slices for role in contract.inputs}
+        roles = {role.name: role for role in contract.inputs}
         return {
             selected.role: load_volume(
                 [self.store.absolute(source.path) for source in self.ledger.sources(selected)],
-                minimum_slices=minimum[selected.role],
+                minimum_slices=roles[selected.role].minimum_slices,
+                select=roles[selected.role].select,
+                suv_bw=roles[selected.role].values == "SUVbw",
+                colour=roles[selected.role].colour,
             )
             for selected in job.inputs
         }

@@ -107,6 +107,9 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
                 "minimum_slices": role.minimum_slices,
                 "conditions": list(role.conditions),
                 "prefer": list(role.prefer),
+                "select": [str(selection) for selection in role.select],
+                "values": role.values,
+                "colour": role.colour,
             }
             for role in contract.inputs
         ],
@@ -158,6 +161,8 @@ def _print_contract(data: dict[str, Any]) -> None:
             output.write(f"  must hold  {condition}")
         for preference in role["prefer"]:
             output.write(f"  prefers    {preference}")
+        for selection in role["select"]:
+            output.write(f"  selects    {selection}")
     output.heading("Yields")
     output.write("segments: " + ", ".join(segment["label"] for segment in data["segments"]))
     output.write("measurements: " + ", ".join(measurement["name"] for measurement in data["measurements"]))

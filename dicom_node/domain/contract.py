@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +10,40 @@ from typing import Any
 
 from dicom_node.domain.finding import Code
 
+_ORDERED = re.compile(r"(smallest|largest)\s+(\w+)")
+_EQUAL = re.compile(r"(\w+)\s*==?\s*(\S(?:.*\S)?)")
+
 
 class Status(StrEnum):
     """Whether results may count as clinical statements."""
 
     RESEARCH = "research"
     CLINICAL = "clinical"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images of a series that holds several volumes, or several views, a model takes."""
+
+    keyword: str  # DICOM keyword, e.g. "EchoTime"
+    order: str  # smallest, largest or equal
+    value: str = ""  # with equal: the value, or one of several values
+
+    @classmethod
+    def parse(cls, text: str) -> Selection:
+        """Read ``smallest KEYWORD``, ``largest KEYWORD`` or ``KEYWORD = VALUE``.
+
+        Raises:
+            ValueError: it is none of them.
+        """
+        if ordered := _ORDERED.fullmatch(text.strip()):
+            return cls(ordered[2], ordered[1])
+        if equal := _EQUAL.fullmatch(text.strip()):
+            return cls(equal[1], "equal", equal[2])
+        raise ValueError('write "smallest KEYWORD", "largest KEYWORD" or "KEYWORD = VALUE"')
+
+    def __str__(self) -> str:
+        return f"{self.keyword} = {self.value}" if self.order == "equal" else f"{self.order} {self.keyword}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +56,9 @@ class InputRole:
     conditions: tuple[str, ...]  # CEL over DICOM keywords; all must hold
     prefer: tuple[str, ...]  # which series wins, in order: "smallest KEYWORD", "largest KEYWORD" or a CEL condition;
     # the keyword may be "instances"
+    select: tuple[Selection, ...] = ()  # which part of the series, where it holds several volumes or views
+    values: str = ""  # "SUVbw": PET as standardised uptake; empty: as the series gives them
+    colour: bool = False  # RGB instead of grey
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,9 @@ def test_a_bundle_without_a_contract_is_a_problem(bundle: Path) -> None:
         ('keyword = "KVP"', 'keyword = "Kvp"', "evaluations[1].protocol", "no DICOM keyword"),
         ("absent = true", "absent = false", "evaluations[1].protocol", "give bounds"),
         ("smallest SliceThickness", "smallest SliceThicknes", "inputs[1].prefer", "'SliceThicknes'"),
+        ("minimum_slices = 20", 'minimum_slices = 20\nselect = ["EchoTime"]', "inputs[1].select", "selects nothing"),
+        ("minimum_slices = 20", 'minimum_slices = 20\nselect = ["Echo = 1"]', "inputs[1].select", "'Echo'"),
+        ("minimum_slices = 20", 'minimum_slices = 20\nvalues = "SUVbw"', "inputs[1].values", "not for CT"),
     ],
 )
 def test_a_wrong_contract_is_refused_with_file_line_and_key(
@@ -116,6 +119,15 @@ def test_a_wrong_contract_is_refused_with_file_line_and_key(
     assert (caught.value.key or "").startswith(key)
     assert message in caught.value.message
     assert caught.value.line is not None
+
+
+def test_a_role_may_select_a_part_of_its_series(bundle: Path) -> None:
+    rewrite(bundle, "minimum_slices = 20", 'minimum_slices = 20\nselect = ["smallest EchoTime", "ImageType = M"]')
+
+    first, second = load_contract(bundle).inputs[0].select
+
+    assert (first.keyword, first.order, str(first)) == ("EchoTime", "smallest", "smallest EchoTime")
+    assert (second.keyword, second.order, second.value) == ("ImageType", "equal", "M")
 
 
 def test_the_line_of_a_wrong_value_is_its_own(bundle: Path) -> None:

@@ -3,61 +3,60 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
-from dicom_node.domain.grid import ImagePlane, VoxelGrid, stack
-from dicom_node.errors import GeometryError, HeaderError, NotDicomError, PixelError
+from dicom_node.domain.contract import Selection
+from dicom_node.domain.grid import VoxelGrid, stack
+from dicom_node.errors import GeometryError, HeaderError
+from workers.inference import parts, projection, suv
+from workers.inference.frames import Frame, frames_of
+from workers.inference.image_file import UNREADABLE, EncodedPixels, ImageFile, Stored
+from workers.inference.projection import Projection
 
 Float32 = npt.NDArray[np.float32]
 
-_RESEND = "send the image again; if it fails again, export it anew at the modality or the PACS"
-# What pydicom and its decoding plug-ins raise on bytes that are not what their header says.
-_UNREADABLE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 # Stands for the value of an attribute that is not the same in all images of a series.
 DIFFERS = "different from image to image"
 # Rescale Type (PS3.3 C.11.1.1.2) of CT images whose values are another quantity than Hounsfield units.
 _NOT_HOUNSFIELD = frozenset({"OD", "MGML", "Z_EFF", "ED", "EDW", "PCT"})
+_HOUNSFIELD_CODES = frozenset({"[hnsf'U]", "1", ""})
+# Modalities whose images lie in the patient; those of the others may be projections and photographs.
+_IN_THE_PATIENT = frozenset({"CT", "MR", "PT"})
+_UNSPECIFIED = frozenset({"US", ""})
+_MOST_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """A series as one array.
 
-    ``array``: float32, axes (slice, row, column), values after the modality LUT of each slice: HU for CT, the stored
-    values where no rescale is given. Pixel Padding Value and MONOCHROME1 are left as they are. ``grid`` takes its
-    indices to LPS mm; slices ascend along the normal (row x column direction) of the images.
+    ``array``: float32, axes (slice, row, column), or (slice, row, column, RGB) where colour was asked for; values
+    after the modality LUT of each slice: HU for CT, Bq/ml or SUV for PET, the stored values where no rescale is given.
+    MONOCHROME1 images without a unit are turned, so that higher is brighter; Pixel Padding Value is left as it is.
+    ``grid`` takes its indices to LPS mm; slices ascend along the normal (row x column direction) of the images.
+
+    ``headers`` are flat, also those of multi-frame objects: see :mod:`workers.inference.frames`.
     """
 
     array: Float32
     grid: VoxelGrid
     frames: tuple[str, ...]  # SOP Instance UID per slice
     headers: tuple[Dataset, ...]  # data set and file meta information per slice, without pixel data
-    unit: str  # Rescale Type (0028,1054): "HU" for CT, "US" (unspecified) where the series does not say
+    unit: str  # Rescale Type (0028,1054) or Units (0054,1001): "HU" for CT, "US" (unspecified) where none is told;
+    # "{SUVbw}g/ml" where SUV was asked for
+    projection: Projection | None = None  # of a 2-D image that has no position in the patient
 
     @property
     def modality(self) -> str:
@@ -71,8 +70,14 @@ class Volume:
 
     @property
     def frame_of_reference_uid(self) -> str:
-        """Frame of Reference UID (0020,0052), the same in every slice."""
-        return str(self.headers[0].FrameOfReferenceUID)
+        """Frame of Reference UID (0020,0052), the same in every slice; empty of a projection without one."""
+        return str(self.headers[0].get("FrameOfReferenceUID") or "")
+
+    @property
+    def frame_numbers(self) -> tuple[int | None, ...]:
+        """Frame number per slice, base 1, within the object of ``frames``; None: it is single-frame."""
+        numbers = (header.get("ReferencedFrameNumber") for header in self.headers)
+        return tuple(None if number is None else int(number) for number in numbers)
 
     def agreed(self, keywords: Iterable[str]) -> dict[str, Any]:
         """Attributes of the images by keyword: text, float, or a list of them.
@@ -97,168 +102,152 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int | float | Decimal) else str(value)
 
 
-def load_volume(paths: Sequence[Path], *, minimum_slices: int = 1) -> Volume:
+def load_volume(
+    paths: Sequence[Path],
+    *,
+    minimum_slices: int = 1,
+    select: Sequence[Selection] = (),
+    suv_bw: bool = False,
+    colour: bool = False,
+) -> Volume:
     """Read the images of one series, in any order, into a volume.
+
+    ``select`` says which of several volumes or views in the series is meant; ``suv_bw`` asks for PET in SUV by body
+    weight; with ``colour`` the images must be in colour, without it in grey.
 
     Raises:
         NotDicomError: a file is not DICOM Part 10.
-        HeaderError: ``mixed-series``, ``mixed-patients``, ``colour``, ``bad-value`` or ``not-hounsfield``.
+        HeaderError: ``mixed-series``, ``mixed-patients``, ``colour``, ``no-colour``, ``bad-value``, ``modality-lut``,
+            ``not-hounsfield`` or ``suv``.
         GeometryError: those of :func:`dicom_node.domain.grid.stack`, and ``too-few-slices``, ``not-an-image``,
-            ``multi-frame``, ``no-geometry``, ``localizer``, ``no-frame-of-reference``, ``mixed-frames-of-reference``.
-        PixelError: pixel data that is cut off or that no plug-in decodes.
+            ``no-geometry``, ``localizer``, ``several-volumes``, ``several-images``, ``no-such-part``,
+            ``no-frame-of-reference``, ``mixed-frames-of-reference``.
+        PixelError: pixel data that is cut off or that no plug-in decodes, or values that are not finite.
     """
-    if len(paths) < max(1, minimum_slices):
+    if not paths:
+        _check_count(0, minimum_slices)
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        files = list(pool.map(ImageFile.read, paths))
+        _check_one_series(files)
+        frames = parts.choose(list(chain.from_iterable(pool.map(frames_of, files))), select)
+        for frame in frames:
+            _check_kind(frame, colour)
+        _check_count(len(frames), minimum_slices)
+        grid, frames, view = _placed(frames)
+        scale = suv.factor(frames) if suv_bw else 1.0
+        array = np.empty((*grid.shape, 3) if colour else grid.shape, dtype=np.float32)
+        _decode(pool, frames, array, scale)
+    headers = tuple(frame.header for frame in frames)
+    unit = suv.UNIT if suv_bw else _unit(frames[0])
+    return Volume(array, grid, tuple(str(header.SOPInstanceUID) for header in headers), headers, unit, view)
+
+
+def _check_count(count: int, minimum: int) -> None:
+    if count < max(1, minimum):
         raise GeometryError(
-            f"the series has {len(paths)} image(s), the model needs {max(1, minimum_slices)} or more",
+            f"the series has {count} image(s), the model needs {max(1, minimum)} or more",
             reason="too-few-slices",
             remedy="send the whole series; if it is whole, this model is not meant for it",
         )
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, len(paths), 16)) as pool:
-        images = list(pool.map(_Image.read, paths))
-        _check_one_series(images)
-        grid, order = stack([image.plane() for image in images], thickness=images[0].thickness())
-        _check_frame_of_reference(images)
-        images = [images[index] for index in order]
-        array = np.empty(grid.shape, dtype=np.float32)
-        list(pool.map(_Image.decode_into, images, array))
-    headers = tuple(image.header for image in images)
-    return Volume(array, grid, tuple(str(header.SOPInstanceUID) for header in headers), headers, _unit(images[0]))
 
 
-class _Image:
-    """One file of the series, on its way into the volume."""
+def _placed(frames: list[Frame]) -> tuple[VoxelGrid, list[Frame], Projection | None]:
+    """The grid of the frames, and the frames in its order."""
+    if _is_projection(frames[0]):
+        if len(frames) > 1:
+            raise parts.several_images(frames)
+        plane, view = projection.read(frames[0])
+        return stack([plane], thickness=1.0)[0], frames, view
+    planes = [frame.plane() for frame in frames]
+    try:
+        grid, order = stack(planes, thickness=frames[0].number("SliceThickness"))
+    except GeometryError as error:
+        raise parts.explained(frames, planes, error) from error
+    _check_frame_of_reference(frames)
+    return grid, [frames[index] for index in order], None
 
-    def __init__(self, path: Path, header: Dataset) -> None:
-        self.path = path
-        self.header = header
 
-    def __str__(self) -> str:
-        return f"image {self.header.get('SOPInstanceUID', '(no SOP Instance UID)')} ({self.path.name})"
+def _is_projection(frame: Frame) -> bool:
+    placed = frame.header.get("ImagePositionPatient") or frame.file.frames > 1
+    return frame.text("Modality") not in _IN_THE_PATIENT and not placed
 
-    @classmethod
-    def read(cls, path: Path) -> _Image:
-        """The whole file; its pixel data is dropped once decoded."""
-        try:
-            header = dcmread(path)
-            if "SOPInstanceUID" not in header:  # pydicom drops everything when encapsulated pixel data is cut off
-                header = dcmread(path, stop_before_pixels=True)
-            image = cls(path, header)
-            for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
-                image.text(keyword, needed=True)
-        except InvalidDicomError as error:
-            raise NotDicomError(f"{path.name} is not a DICOM file", remedy=_RESEND) from error
-        except _UNREADABLE as error:
-            raise NotDicomError(f"{path.name} cannot be read as DICOM: {error}", remedy=_RESEND) from error
-        return image
 
-    def text(self, keyword: str, *, needed: bool = False) -> str:
-        """An attribute's value as text; empty when absent."""
-        text = str(self.header.get(keyword) or "")
-        if needed and not text:
-            raise HeaderError(f"{self.path.name} has no {keyword}", remedy=_RESEND)
-        return text
+def _decode(pool: ThreadPoolExecutor, frames: Sequence[Frame], array: Float32, scale: float) -> None:
+    """Decode every frame into its slice of ``array``; a file is held in memory only while its frames decode."""
+    of_file: dict[int, list[int]] = {}
+    for index, frame in enumerate(frames):
+        of_file.setdefault(id(frame.file), []).append(index)
 
-    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
-        """The ``count`` numbers of an attribute; None when it is absent or empty."""
-        try:
-            value = self.header.get(keyword)
-            if value is None or value == "":
-                return None
-            many = isinstance(value, Sequence) and not isinstance(value, str)
-            numbers = tuple(float(v) for v in (value if many else [value]))
-        except (TypeError, ValueError) as error:
-            raise HeaderError(f"{keyword} of {self} is not a number: {error}", reason="bad-value") from error
-        if not numbers:
-            return None
-        if len(numbers) != count or not np.isfinite(numbers).all():
-            raise HeaderError(f"{keyword} of {self} is {value}, not {count} number(s)", reason="bad-value")
-        return numbers
+    def whole(indices: list[int]) -> None:
+        frame = frames[indices[0]]
+        _decode_into(frame, frame.file.pixels(), array[indices[0]], scale)
 
-    def number(self, keyword: str) -> float | None:
-        """The one number of an attribute; None when it is absent or empty."""
-        numbers = self.numbers(keyword, 1)
-        return numbers[0] if numbers else None
+    list(pool.map(whole, (indices for indices in of_file.values() if len(indices) == 1)))
+    for indices in of_file.values():
+        if len(indices) > 1:
+            pixels = frames[indices[0]].file.pixels()
+            list(pool.map(lambda at, held=pixels: _decode_into(frames[at], held, array[at], scale), indices))
 
-    def thickness(self) -> float | None:
-        """Slice Thickness (0018,0050) in mm."""
-        return self.number("SliceThickness")
 
-    def plane(self) -> ImagePlane:
-        """Where the image lies in the patient."""
-        spacing = self.numbers("PixelSpacing", 2)
-        orientation = self.numbers("ImageOrientationPatient", 6)
-        position = self.numbers("ImagePositionPatient", 3)
-        rows, columns = self.number("Rows"), self.number("Columns")
-        if not (spacing and orientation and position):
-            named = {"Pixel Spacing": spacing, "Image Orientation": orientation, "Image Position": position}
-            absent = ", ".join(name for name, value in named.items() if not value)
-            raise GeometryError(
-                f"{self} has no {absent}: it has no place in the patient",
-                reason="no-geometry",
-                remedy="send the original images; secondary captures and screenshots cannot form a volume",
-            )
-        if not rows or not columns:
-            raise GeometryError(f"{self} has no Rows or Columns", reason="not-an-image", remedy=_RESEND)
-        return ImagePlane(
-            rows=int(rows),
-            columns=int(columns),
-            pixel_spacing=(spacing[0], spacing[1]),
-            orientation=orientation,  # type: ignore[arg-type]
-            position=(position[0], position[1], position[2]),
+def _decode_into(frame: Frame, pixels: EncodedPixels, out: Float32, scale: float) -> None:
+    """Decode a frame into ``out`` (row, column) in modality units."""
+    slope, intercept = _rescale(frame)
+    try:
+        stored = pixels.decode(frame.index)
+        if stored.shape != out.shape:
+            raise ValueError(f"it decodes to {stored.shape}, not to {out.shape}")
+    except UNREADABLE as error:
+        raise frame.file.undecodable(error) from error
+    if frame.text("PhotometricInterpretation") == "MONOCHROME1" and _unit(frame) in _UNSPECIFIED:
+        stored = _turned(frame, stored)
+    if slope == 1 and scale == 1 and stored.dtype.itemsize <= 2:
+        np.add(stored, np.float32(intercept), out=out, dtype=np.float32, casting="unsafe")
+    else:
+        np.multiply(stored, slope * scale, out=out, dtype=np.float64, casting="unsafe")
+        out += np.float32(intercept * scale)
+    if (stored.dtype.kind == "f" or not np.isfinite((slope, intercept, scale)).all()) and not np.isfinite(out).all():
+        raise frame.file.undecodable(ValueError("it holds values that are no finite numbers"))
+
+
+def _turned(frame: Frame, stored: Stored) -> Stored:
+    """The values of a MONOCHROME1 image as those of MONOCHROME2 (PS3.3 C.7.6.3.1.2): the least becomes the greatest."""
+    if stored.dtype.kind == "f":
+        turned: Stored = -stored
+        return turned
+    bits = int(frame.number("BitsStored") or 16)
+    ends = -1 if frame.number("PixelRepresentation") else 2**bits - 1
+    turned = np.asarray(ends - stored.astype(np.int64))
+    return turned
+
+
+def _rescale(frame: Frame) -> tuple[float, float]:
+    """Slope and intercept from stored values to modality units (PS3.3 C.11.1)."""
+    slope, intercept = frame.number("RescaleSlope"), frame.number("RescaleIntercept")
+    if frame.text("Modality") == "CT" and (slope is None or intercept is None):
+        raise HeaderError(
+            f"{frame} has no Rescale Slope and Intercept, so its values are not in Hounsfield units",
+            reason="not-hounsfield",
+            remedy="send the original CT images",
         )
+    if slope == 0:
+        raise HeaderError(f"Rescale Slope of {frame} is 0", reason="bad-value")
+    return (1.0 if slope is None else slope), (intercept or 0.0)
 
-    def rescale(self) -> tuple[float, float]:
-        """Slope and intercept from stored values to modality units (PS3.3 C.11.1)."""
-        slope, intercept = self.number("RescaleSlope"), self.number("RescaleIntercept")
-        if self.text("Modality") == "CT" and (slope is None or intercept is None):
-            raise HeaderError(
-                f"{self} has no Rescale Slope and Intercept, so its values are not in Hounsfield units",
-                reason="not-hounsfield",
-                remedy="send the original CT images",
+
+def _check_one_series(files: Sequence[ImageFile]) -> None:
+    for file in files:
+        if "Rows" not in file.header:
+            kind = UID(str(file.header.get("SOPClassUID") or "")).name
+            raise GeometryError(
+                f"{file} is not an image ({kind})", reason="not-an-image", remedy="leave it out of the series"
             )
-        if slope == 0:
-            raise HeaderError(f"Rescale Slope of {self} is 0", reason="bad-value", remedy=_RESEND)
-        return (1.0 if slope is None else slope), (intercept or 0.0)
-
-    def decode_into(self, out: Float32) -> None:
-        """Decode into ``out`` (row, column) in modality units, and drop the encoded pixel data."""
-        slope, intercept = self.rescale()
-        try:
-            stored = self._without_unused_bits(pixel_array(self.header, raw=True))
-            if stored.shape != out.shape:
-                raise ValueError(f"it decodes to {stored.shape}, not to {out.shape}")
-        except _UNREADABLE as error:
-            syntax = UID(str(self.header.file_meta.get("TransferSyntaxUID", "(none)")))
-            what = "no Pixel Data, or the file ends within it" if "PixelData" not in self.header else str(error).strip()
-            raise PixelError(
-                f"{self} in transfer syntax {syntax.name} cannot be decoded: {what}",
-                remedy=f"{_RESEND}, uncompressed (Explicit VR Little Endian)",
-            ) from error
-        del self.header.PixelData
-        np.multiply(stored, slope, out=out, casting="unsafe")
-        out += np.float32(intercept)
-
-    def _without_unused_bits(self, stored: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-        """Bits outside Bits Stored may hold anything (PS3.5 8.1.1); shifting twice drops them and keeps the sign."""
-        allocated = stored.dtype.itemsize * 8
-        kept = int(self.header.BitsStored)
-        above = allocated - 1 - int(self.header.get("HighBit", kept - 1))
-        if kept == allocated or stored.dtype.kind not in "iu":
-            return stored
-        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-        return (native << above) >> (allocated - kept)
-
-
-def _check_one_series(images: Sequence[_Image]) -> None:
-    for image in images:
-        _check_kind(image)
     for keyword, named, reason in (
         ("SeriesInstanceUID", "series", "mixed-series"),
         ("StudyInstanceUID", "studies", "mixed-series"),
         ("PatientID", "patients", "mixed-patients"),
         ("Modality", "modalities", "mixed-series"),
     ):
-        values = sorted({image.text(keyword) for image in images})
+        values = sorted({str(file.header.get(keyword) or "") for file in files})
         if len(values) > 1:
             shown = f"{len(values)} values" if keyword == "PatientID" else ", ".join(values[:3])
             raise HeaderError(
@@ -268,47 +257,56 @@ def _check_one_series(images: Sequence[_Image]) -> None:
             )
 
 
-def _check_kind(image: _Image) -> None:
-    header = image.header
-    if "Rows" not in header:
-        kind = UID(image.text("SOPClassUID")).name
+def _check_kind(frame: Frame, colour: bool) -> None:
+    _check_colour(frame, colour)
+    if "LOCALIZER" in frame.texts("ImageType"):
         raise GeometryError(
-            f"{image} is not an image ({kind})", reason="not-an-image", remedy="leave it out of the series"
-        )
-    if (image.number("NumberOfFrames") or 1) > 1 or "PerFrameFunctionalGroupsSequence" in header:
-        raise GeometryError(
-            f"{image} is multi-frame; volumes are built from single-frame images only",
-            reason="multi-frame",
-            remedy="set the modality or the PACS to send classic single-frame images",
-        )
-    if int(image.number("SamplesPerPixel") or 1) != 1 or not image.text("PhotometricInterpretation").startswith("MONO"):
-        raise HeaderError(
-            f"{image} is in colour ({image.text('PhotometricInterpretation')}), a volume needs grey values",
-            reason="colour",
-            remedy="send the original images instead of captures",
-        )
-    if "LOCALIZER" in (header.get("ImageType") or ()):
-        raise GeometryError(
-            f"{image} is a localizer within the series",
+            f"{frame} is a localizer within the series",
             reason="localizer",
             remedy="send the series without its localizer",
         )
-    if image.text("Modality") == "CT" and image.text("RescaleType") in _NOT_HOUNSFIELD:
+    if frame.text("Modality") == "CT":
+        _check_hounsfield(frame)
+    if "ModalityLUTSequence" in frame.header:
         raise HeaderError(
-            f"the values of {image} are of Rescale Type {image.text('RescaleType')}, not Hounsfield units",
-            reason="not-hounsfield",
-            remedy="send the conventional CT reconstruction",
-        )
-    if "ModalityLUTSequence" in header:
-        raise HeaderError(
-            f"{image} maps its values by a Modality LUT Sequence, which volumes do not take",
+            f"{frame} maps its values by a Modality LUT Sequence, which volumes do not take",
             reason="modality-lut",
             remedy="send images with Rescale Slope and Intercept",
         )
 
 
-def _check_frame_of_reference(images: Sequence[_Image]) -> None:
-    uids = {image.text("FrameOfReferenceUID") for image in images}
+def _check_colour(frame: Frame, wanted: bool) -> None:
+    photometric = frame.text("PhotometricInterpretation")
+    grey = int(frame.number("SamplesPerPixel") or 1) == 1 and photometric.startswith("MONO")
+    if wanted and (grey or photometric == "PALETTE COLOR"):
+        raise HeaderError(
+            f"{frame} is {photometric}, the model takes true colour",
+            reason="no-colour",
+            remedy="send the original images; this model is not meant for grey or palette images",
+        )
+    if not wanted and not grey:
+        raise HeaderError(
+            f"{frame} is in colour ({photometric}), the model takes grey values",
+            reason="colour",
+            remedy="send the original images instead of captures; a model for colour says colour = true in model.toml",
+        )
+
+
+def _check_hounsfield(frame: Frame) -> None:
+    other = frame.text("RescaleType") if frame.text("RescaleType") in _NOT_HOUNSFIELD else ""
+    for mapping in frame.header.get("MeasurementUnitsCodeSequence") or ():  # of a Real World Value Mapping
+        code = str(mapping.get("CodeValue") or "")
+        other = other or ("" if code in _HOUNSFIELD_CODES else code)
+    if other:
+        raise HeaderError(
+            f"the values of {frame} are of Rescale Type {other}, not Hounsfield units",
+            reason="not-hounsfield",
+            remedy="send the conventional CT reconstruction",
+        )
+
+
+def _check_frame_of_reference(frames: Sequence[Frame]) -> None:
+    uids = {frame.text("FrameOfReferenceUID") for frame in frames}
     if len(uids) > 1:
         raise GeometryError(
             f"the images lie in {len(uids)} frames of reference: their positions cannot be compared",
@@ -317,12 +315,14 @@ def _check_frame_of_reference(images: Sequence[_Image]) -> None:
         )
     if uids == {""}:
         raise GeometryError(
-            f"{images[0]} has no Frame of Reference UID, so no result could be tied to it",
+            f"{frames[0]} has no Frame of Reference UID, so no result could be tied to it",
             reason="no-frame-of-reference",
             remedy="send the original images; a de-identification must replace this UID, not remove it",
         )
 
 
-def _unit(image: _Image) -> str:
-    default = "HU" if image.text("Modality") == "CT" else "US"
-    return image.text("RescaleType") or default
+def _unit(frame: Frame) -> str:
+    default = frame.text("Units") if frame.text("Modality") in ("PT", "NM") else ""
+    if frame.text("Modality") == "CT":
+        default = "HU"
+    return frame.text("RescaleType") or default or "US"

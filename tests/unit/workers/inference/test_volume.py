@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset, FileMetaDataset, dcmread
+from image_series import FRAME, SERIES, ct_series, write
+from pydicom import Dataset, dcmread
 from pydicom.uid import (
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -24,46 +24,6 @@ from pydicom.uid import (
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import DicomNodeError, PixelError
 from workers.inference.volume import load_volume
-
-SERIES, STUDY, FRAME = "2.25.101", "2.25.102", "2.25.103"
-AXIAL = np.array([[0.0, 0.0, 0.7], [0.0, 0.9, 0.0], [2.5, 0.0, 0.0]])  # columns: slice, row, column step in LPS mm
-
-
-def image(stored: np.ndarray, step: np.ndarray, origin: Sequence[float], index: int) -> Dataset:
-    """A CT image of ``stored`` (int16), slice ``index`` of the grid with the steps ``step``."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = CTImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = f"{SERIES}.{index + 1}"
-    ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.FrameOfReferenceUID = SERIES, STUDY, FRAME
-    ds.PatientID, ds.Modality, ds.ImageType = "P1", "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-    ds.Rows, ds.Columns = stored.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 1
-    ds.RescaleSlope, ds.RescaleIntercept, ds.SliceThickness = 1, -1024, 1
-    spacing = np.linalg.norm(step, axis=0)
-    ds.PixelSpacing = [f"{spacing[1]:.10g}", f"{spacing[2]:.10g}"]
-    cosines = [*(step[:, 2] / spacing[2]), *(step[:, 1] / spacing[1])]
-    ds.ImageOrientationPatient = [f"{value:.10f}" for value in cosines]
-    ds.ImagePositionPatient = [f"{value:.10f}" for value in np.asarray(origin) + index * step[:, 0]]
-    ds.PixelData = stored.astype("<i2").tobytes()
-    return ds
-
-
-def series(
-    stored: np.ndarray, step: np.ndarray = AXIAL, origin: Sequence[float] = (-10.0, 20.0, 30.0)
-) -> list[Dataset]:
-    """Images of ``stored`` (slice, row, column)."""
-    return [image(plane, step, origin, index) for index, plane in enumerate(stored)]
-
-
-def write(images: Sequence[Dataset], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{index}.dcm" for index in range(len(images))]
-    for path, ds in zip(paths, images, strict=True):
-        ds.save_as(path, enforce_file_format=True)
-    return paths
 
 
 @pytest.fixture
@@ -80,7 +40,7 @@ def refusal(images: Sequence[Dataset], folder: Path, **limits: int) -> DicomNode
 
 
 def test_values_are_in_hounsfield_units_and_slices_in_order(stored: np.ndarray, tmp_path: Path) -> None:
-    volume = load_volume(write(series(stored), tmp_path)[::-1])
+    volume = load_volume(write(ct_series(stored), tmp_path)[::-1])
 
     assert volume.array.dtype == np.float32
     assert np.array_equal(volume.array, stored.astype(np.float32) - 1024)
@@ -92,7 +52,7 @@ def test_values_are_in_hounsfield_units_and_slices_in_order(stored: np.ndarray, 
 
 
 def test_each_slice_has_its_own_rescale(stored: np.ndarray, tmp_path: Path) -> None:
-    images = series(stored)
+    images = ct_series(stored)
     slopes = [0.5, 1, 1.25, 2, 0.001]
     for ds, slope in zip(images, slopes, strict=True):
         ds.RescaleSlope, ds.RescaleIntercept = slope, -slope
@@ -116,7 +76,7 @@ def test_each_slice_has_its_own_rescale(stored: np.ndarray, tmp_path: Path) -> N
 )
 def test_every_lossless_syntax_gives_the_same_volume(stored: np.ndarray, tmp_path: Path, syntax: str) -> None:
     large = np.repeat(np.repeat(stored, 8, axis=1), 8, axis=2)
-    images = series(large)
+    images = ct_series(large)
     for ds in images:
         if syntax in (RLELossless, JPEGLSLossless, JPEG2000Lossless):
             ds.compress(syntax, generate_instance_uid=False)
@@ -131,7 +91,7 @@ def test_every_lossless_syntax_gives_the_same_volume(stored: np.ndarray, tmp_pat
 @pytest.mark.parametrize("signed", [0, 1])
 def test_bits_that_are_not_stored_do_not_count(stored: np.ndarray, tmp_path: Path, signed: int) -> None:
     values = np.clip(stored, -500 * signed, 2000)
-    images = series(values)
+    images = ct_series(values)
     for ds, plane in zip(images, values, strict=True):
         ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 12, 11, signed
         ds.PixelData = ((plane.astype(np.uint16) & 0x0FFF) | 0xA000).astype("<u2").tobytes()
@@ -154,7 +114,7 @@ def test_a_voxel_stays_where_it_is_in_the_patient(
     step = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.asarray(spacing)
     origin = rng.uniform(-200, 200, 3)
     values = rng.integers(-2000, 2000, shape).astype(np.int16)
-    paths = write(series(values, step, origin), tmp_path_factory.mktemp("grid"))
+    paths = write(ct_series(values, step, origin), tmp_path_factory.mktemp("grid"))
     order.shuffle(paths)
 
     volume = load_volume(paths)
@@ -206,7 +166,7 @@ def tilt(images: list[Dataset]) -> None:
         ("mixed-sizes", put("Rows", 6)),
         ("mixed-spacing", put("PixelSpacing", [0.9, 0.8])),
         ("localizer", put("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])),
-        ("multi-frame", put("NumberOfFrames", 2)),
+        ("no-geometry", put("NumberOfFrames", 2)),
         ("colour", put("SamplesPerPixel", 3)),
         ("colour", put("PhotometricInterpretation", "PALETTE COLOR")),
         ("mixed-frames-of-reference", put("FrameOfReferenceUID", "1.2.3")),
@@ -222,25 +182,25 @@ def tilt(images: list[Dataset]) -> None:
 def test_what_forms_no_volume_is_refused_by_name(
     stored: np.ndarray, tmp_path: Path, reason: str, change: Callable[[list[Dataset]], None]
 ) -> None:
-    images = series(stored)
+    images = ct_series(stored)
     change(images)
 
     assert refusal(images, tmp_path).reason == reason
 
 
 def test_too_few_slices_are_refused(stored: np.ndarray, tmp_path: Path) -> None:
-    assert refusal(series(stored), tmp_path, minimum_slices=20).reason == "too-few-slices"
+    assert refusal(ct_series(stored), tmp_path, minimum_slices=20).reason == "too-few-slices"
 
 
 def test_no_patient_id_stands_in_a_message(stored: np.ndarray, tmp_path: Path) -> None:
-    images = series(stored)
+    images = ct_series(stored)
     images[1].PatientID = "SECRET-17"
 
     assert "SECRET" not in str(refusal(images, tmp_path))
 
 
 def test_a_single_slice_takes_its_depth_from_slice_thickness(stored: np.ndarray, tmp_path: Path) -> None:
-    images = series(stored[:1])
+    images = ct_series(stored[:1])
     images[0].SliceThickness = 5
 
     assert load_volume(write(images, tmp_path / "thick")).grid.spacing[0] == 5
@@ -251,7 +211,7 @@ def test_a_single_slice_takes_its_depth_from_slice_thickness(stored: np.ndarray,
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless])
 def test_pixel_data_that_is_cut_off_is_refused(stored: np.ndarray, tmp_path: Path, syntax: str) -> None:
     """Some decoders fill what is missing with zeros and say nothing; a file that ends early must never count."""
-    images = series(np.repeat(np.repeat(stored, 8, axis=1), 8, axis=2))
+    images = ct_series(np.repeat(np.repeat(stored, 8, axis=1), 8, axis=2))
     if syntax != ExplicitVRLittleEndian:
         for ds in images:
             ds.compress(syntax, generate_instance_uid=False)
@@ -264,7 +224,7 @@ def test_pixel_data_that_is_cut_off_is_refused(stored: np.ndarray, tmp_path: Pat
 
 
 def test_a_file_that_is_not_dicom_is_named(stored: np.ndarray, tmp_path: Path) -> None:
-    paths = write(series(stored), tmp_path)
+    paths = write(ct_series(stored), tmp_path)
     paths[1].write_text("hello")
 
     with pytest.raises(DicomNodeError, match=r"1\.dcm is not a DICOM file") as raised:
