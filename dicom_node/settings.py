@@ -60,6 +60,7 @@ class NodeSettings(_Section):
     least_free_bytes: Annotated[int, Field(ge=0)] = 500_000_000  # below it new associations are rejected
     least_free_percent: Annotated[float, Field(ge=0, lt=100)] = 0.0  # likewise
     time_zone: str = ""  # IANA name; empty: the machine's
+    commit: Literal["auto", "portable"] = "auto"  # one flush an object where the file system allows it, or always two
 
     @field_validator("time_zone")
     @classmethod

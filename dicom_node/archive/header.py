@@ -7,16 +7,19 @@ import json
 import math
 import re
 import struct
+import zlib
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from dicom_node.archive.part10 import Element, Part10, begin_part10, entry_of, name_of, read_part10, text_of
+from dicom_node.archive.part10 import Element, Part10, begin_part10, entry_of, name_of, read_meta, read_part10, text_of
+from dicom_node.archive.receipt import seal
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
-from dicom_node.errors import HeaderError
+from dicom_node.errors import HeaderError, NotDicomError
 
 _UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like are other people's habits, and do no harm here
 _NUMBERS = {
@@ -28,6 +31,7 @@ _PARAGRAPHS = frozenset(("LT", "ST", "UT"))  # in the character set, one value, 
 _DELIMITERS = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}  # after which ISO 2022 starts anew: PS3.5 6.1.2.5.3
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
+_PIECE = 1 << 20
 _CHARACTER_SET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 
 
@@ -75,6 +79,29 @@ def identify(path: Path) -> tuple[str, str]:
     return study_uid, sop_uid
 
 
+def check_seal(path: Path) -> None:
+    """See that a file which was stored with a single flush is whole; others are, by the way they were stored.
+
+    Raises:
+        NotDicomError: the machine stopped before all of it was on the disk.
+        OSError: the file cannot be read.
+    """
+    size = crc = 0
+    with path.open("rb") as file:
+        stated = _told(read_meta(file, path)).get("seal")
+        if stated is None:
+            return
+        while piece := file.read(_PIECE):
+            size += len(piece)
+            crc = zlib.crc32(piece, crc)
+    if stated != seal(size, crc).decode("ascii"):
+        raise NotDicomError(
+            f"{path}: the machine stopped before all of it was on the disk; it was never acknowledged",
+            reason="torn",
+            remedy="nothing is to be done: its sender had no answer, and sends it again",
+        )
+
+
 def _uid(stored: Part10, tag: int, path: Path) -> str:
     element = stored.elements.get(tag)
     value = text_of(element.value) if element else ""
@@ -95,10 +122,7 @@ def _uid(stored: Part10, tag: int, path: Path) -> str:
 
 def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
     """What :mod:`dicom_node.archive.receipt` wrote; of a file from elsewhere, its own time."""
-    told: dict[str, Any] = {}
-    with contextlib.suppress(ValueError):  # another program's private information
-        parsed = json.loads(meta.get(0x0102, b"").rstrip(b"\0 "))
-        told = parsed if isinstance(parsed, dict) else {}
+    told = _told(meta)
     received = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     with contextlib.suppress(ValueError, TypeError):
         stated = datetime.fromisoformat(told.get("received", ""))
@@ -108,23 +132,38 @@ def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
     return {"peer": str(told.get("peer", "")), "association": str(told.get("association", "")), "received": received}
 
 
+def _told(meta: dict[int, bytes]) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):  # another program's private information
+        parsed = json.loads(meta.get(0x0102, b"").rstrip(b"\0 ").decode("utf-8"))
+        return parsed if isinstance(parsed, dict) else {}
+    return {}
+
+
 def _attributes(stored: Part10) -> dict[str, Any]:
-    encodings = _encodings(stored.elements.get(_CHARACTER_SET))
+    encodings = tuple(_encodings(stored.elements.get(_CHARACTER_SET)))
     sign = stored.elements.get(_PIXEL_REPRESENTATION)
     signed = sign is not None and sign.value[:2] in (b"\1\0", b"\0\1")
     order = "<" if stored.little_endian else ">"
     found = {}
     for element in stored.elements.values():
-        entry = entry_of(element.tag)
-        if not entry.keyword:
-            continue
-        vr = _vr(element, entry.vr, signed)
-        # A value that is not what its VR promises is left out: rules then see it as absent.
-        with contextlib.suppress(ValueError, struct.error):
-            value = _convert(vr, element.value, encodings, order)
+        keyword = entry_of(element.tag).keyword
+        if keyword:
+            value = _attribute(element, encodings, signed, order)
             if value is not None:
-                found[entry.keyword] = value
+                found[keyword] = value
     return found
+
+
+@lru_cache(4096)
+def _attribute(element: Element, encodings: tuple[str, ...], signed: bool, order: str) -> Any:
+    """The value of an element, or None. Remembered, since the images of a series say nearly the same.
+
+    A value that is not what its VR promises is left out: rules then see it as absent.
+    """
+    vr = _vr(element, entry_of(element.tag).vr, signed)
+    with contextlib.suppress(ValueError, struct.error):
+        return _convert(vr, element.value, list(encodings), order)
+    return None
 
 
 def _encodings(element: Element | None) -> list[str]:

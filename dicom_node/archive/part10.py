@@ -34,6 +34,7 @@ _PIECE = 1 << 18
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))  # Float, Double Float, Pixel Data
 _FUNCTIONAL_GROUPS = frozenset((0x52009229, 0x52009230))  # shared, per frame: where multi-frame images keep geometry
+_TAKEN_APART = _PIXELS | _FUNCTIONAL_GROUPS
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 
@@ -138,6 +139,11 @@ def entry_of(tag: int) -> Entry:
         return Entry("UN", "", "")
     vr, _, name, _, keyword = get_entry(tag)
     return Entry(vr, keyword, name)
+
+
+@lru_cache(256)
+def _text_of_vr(code: bytes) -> str:
+    return code.decode("ascii", errors="replace")
 
 
 def name_of(tag: int) -> str:
@@ -293,12 +299,16 @@ class _Walk:
         self.image = hashlib.sha256()
         self._implicit = syntax == _IMPLICIT_LITTLE or self._looks_implicit(content)
         self._tag = struct.Struct(self.order + "HH")
+        self._start = struct.Struct(self.order + "HH2sH")
         self._short = struct.Struct(self.order + "H")
         self._long = struct.Struct(self.order + "L")
 
     def run(self) -> None:
         """Walk to the end of the file."""
         while self.content.has(8):
+            self._take_short()
+            if not self.content.has(8):
+                break
             tag, vr, length = self._header(self._implicit)
             self.content.element = tag
             if tag in _PIXELS:
@@ -312,6 +322,31 @@ class _Walk:
             else:
                 self.elements[tag] = Element(tag, vr, self.content.read(length))
         self.content.drain()
+
+    def _take_short(self) -> None:
+        """Take elements as long as they lie whole in what has been read, as nearly all do: one by one is slow."""
+        content, elements = self.content, self.elements
+        piece, at = content._piece, content._at
+        last = len(piece) - 12
+        unpack, long = self._start.unpack_from, self._long.unpack_from
+        while at <= last:
+            group, number, code, length = unpack(piece, at)
+            tag, start = group << 16 | number, at + 8
+            if tag in _TAKEN_APART or group == 0xFFFE:
+                break
+            if self._implicit:
+                (length,) = long(piece, at + 4)
+                vr = entry_of(tag).vr
+            else:
+                if code in _LONG_VRS:
+                    (length,) = long(piece, start)
+                    start += 4
+                vr = _text_of_vr(code)
+            if length > LONGEST_VALUE or start + length > len(piece):
+                break
+            elements[tag] = Element(tag, vr, piece[start : start + length])
+            at = start + length
+        content._at = at
 
     @staticmethod
     def _looks_implicit(content: _Content) -> bool:

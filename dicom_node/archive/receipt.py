@@ -1,7 +1,8 @@
 """Who sent an object, when and over which association: kept in its file meta information.
 
 The durable file is the only receipt of an object, so it must hold by itself what a rule or an inquiry asks later.
-PS3.10 7.1: (0002,0016)-(0002,0018) name the AE titles; our own (0002,0102) holds the rest as JSON.
+PS3.10 7.1: (0002,0016)-(0002,0018) name the AE titles; our own (0002,0102) holds the rest as JSON: peer, association,
+time, and of an object that is stored with a single flush a seal: the size and CRC-32 of the data set, written last.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dicom_node.domain.identifiers import (
     RECEIPT_CREATOR_UID,
 )
 
+_SEAL_TO_COME = "0" * 24
+_SEAL = b'"seal":"'
 _PREAMBLE = b"\0" * 128 + b"DICM"
 
 
@@ -29,14 +32,17 @@ class Receipt:
     peer: str  # network address of the sender, or the door it came through
     association: str  # our name for the association or upload
     received: datetime  # aware, UTC
+    sealed: bool = False  # whether room is left for a seal
 
     def to_json(self) -> bytes:
-        """Peer, association and time; the AE titles have elements of their own."""
+        """What has no element of its own."""
         content = {
             "peer": self.peer,
             "association": self.association,
             "received": self.received.astimezone(UTC).isoformat(timespec="milliseconds"),
         }
+        if self.sealed:
+            content["seal"] = _SEAL_TO_COME
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
@@ -63,6 +69,16 @@ def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, recei
         )
     )
     return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
+
+
+def seal(size: int, crc: int) -> bytes:
+    """The seal of a data set of ``size`` bytes with that CRC-32."""
+    return b"%015d-%08x" % (size, crc)
+
+
+def seal_at(meta: bytes) -> int:
+    """Where in :func:`file_meta` the seal is to be written."""
+    return meta.rindex(_SEAL) + len(_SEAL)
 
 
 def _element(element: int, vr: bytes, value: bytes, pad: bytes = b"\0") -> bytes:

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dicom_node.archive.files import ObjectStore, Segment
-from dicom_node.archive.header import identify, read_header
+from dicom_node.archive.header import check_seal, identify, read_header
 from dicom_node.archive.index import Arrival, Index, Rejection
 from dicom_node.errors import DicomNodeError, LedgerError
 
 LOGGER = logging.getLogger(__name__)
 
-GROUP_OBJECTS = 64
-GROUP_SECONDS = 0.02
+GROUP_OBJECTS = 256
+GROUP_SECONDS = 0.2
+GATHER_SECONDS = 0.25  # while objects flow, to add many in one transaction; the end of their association ends it
 POLL_SECONDS = 0.5
 PASS_SECONDS = 10.0  # a pass ends after about so long, to show that it lives
 UNREADABLE_SECONDS = 30.0  # a file that the disk does not give is asked for again after so long
@@ -43,6 +44,7 @@ class Indexer:
         self._unreadable: dict[Path, float] = {}  # when to try again, by the monotonic clock
         self._ended: dict[str, datetime] = {}  # associations whose series are to be told once they are all indexed
         self._behind = True  # whether files may be waiting
+        self._first = frozenset(store.unsealed())  # segments from before; the machine may have stopped meanwhile
 
     def tick(self) -> int:
         """Wait for something to do, do it; returns how many objects were added.
@@ -50,9 +52,7 @@ class Indexer:
         Raises:
             LedgerError: the database failed; the next pass goes on where this one stopped.
         """
-        for hint in self._hints.wait(0.0 if self._behind else POLL_SECONDS):
-            if hint["kind"] == "association-ended":
-                self._ended[str(hint.get("association"))] = datetime.now(UTC)
+        self._gather()
         self._behind = True
         added, finished = self._follow()
         if finished:
@@ -61,13 +61,30 @@ class Indexer:
             self._behind = added > 0 or self._index.settle() > 0
         return added
 
+    def _gather(self) -> None:
+        """Wait until there is something to do; a little longer while more is coming."""
+        until: float | None = None
+        wait = 0.0 if self._behind else POLL_SECONDS
+        while True:
+            hints = self._hints.wait(wait)
+            ended = [str(hint.get("association")) for hint in hints if hint["kind"] == "association-ended"]
+            self._ended |= dict.fromkeys(ended, datetime.now(UTC))
+            if self._behind or ended or not hints:
+                return
+            now = time.monotonic()
+            until = until or now + GATHER_SECONDS
+            if now >= until:
+                return
+            wait = until - now
+
     def _follow(self) -> tuple[int, bool]:
         """Add what is new; how many objects, and whether all were reached."""
         added, until = 0, time.monotonic() + PASS_SECONDS
         for segment in self._store.unsealed():
             complete = self._store.finished(segment)
             known = self._known_of(segment)
-            for group in self._groups(path for path in segment.objects() if path not in known):
+            new = (path for path in segment.objects() if path not in known)
+            for group in self._groups(new, sealed=segment in self._first):
                 self._add(group)
                 known.update(self._store.absolute(item.path) for item in group)
                 added += len(group)
@@ -84,11 +101,12 @@ class Indexer:
             self._known[segment] = {self._store.absolute(path) for path in self._index.known(paths)}
         return self._known[segment]
 
-    def _groups(self, paths: Iterator[Path]) -> Iterator[list[Arrival | Rejection]]:
+    def _groups(self, paths: Iterator[Path], *, sealed: bool) -> Iterator[list[Arrival | Rejection]]:
+        """Objects to be added together. ``sealed``: their seals are to be looked at."""
         group: list[Arrival | Rejection] = []
         began = time.monotonic()
         for path in paths:
-            item = self._read(path)
+            item = self._read(path, sealed)
             if item is not None:
                 group.append(item)
             if group and (len(group) >= GROUP_OBJECTS or time.monotonic() - began > GROUP_SECONDS):
@@ -97,11 +115,13 @@ class Indexer:
         if group:
             yield group
 
-    def _read(self, path: Path) -> Arrival | Rejection | None:
+    def _read(self, path: Path, sealed: bool) -> Arrival | Rejection | None:
         """One object for the index; None when the disk does not give it now."""
         if self._unreadable.get(path, 0.0) > time.monotonic():
             return None
         try:
+            if sealed:
+                check_seal(path)
             return Arrival(self._store.relative(path), read_header(path))
         except OSError as error:
             LOGGER.error("%s cannot be read, and is tried again: %s", path, error)

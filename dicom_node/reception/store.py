@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from dicom_node.archive.files import Reservation, SegmentWriter
-from dicom_node.archive.receipt import Receipt, file_meta
+from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject
 from dicom_node.reception.hints import Hints
 from dicom_node.settings import NodeSettings
@@ -19,6 +20,7 @@ class FileStoreService:
         self._writer = writer
         self._hints = hints
         self._limits = limits or NodeSettings()
+        self._one_flush = writer.names_follow_files and self._limits.commit == "auto"
 
     def full(self) -> str:
         """Why there is no room for what another association may bring, empty where there is."""
@@ -37,9 +39,10 @@ class FileStoreService:
             peer=association.peer,
             association=association.id,
             received=datetime.now(UTC),
+            sealed=self._one_flush,
         )
         meta = file_meta(inbound.sop_class, inbound.sop_instance, inbound.transfer_syntax, receipt)
-        return FileSink(self._writer.reserve(), meta, self._hints)
+        return FileSink(self._writer.reserve(), meta, self._hints, seal_at(meta) if self._one_flush else None)
 
     def association_ended(self, association: InboundAssociation, objects: int, *, aborted: bool) -> None:
         """Tell the node; most studies are whole when their association ends."""
@@ -56,20 +59,30 @@ class FileStoreService:
 class FileSink:
     """One object on its way into the file store."""
 
-    def __init__(self, reservation: Reservation, meta: bytes, hints: Hints) -> None:
+    def __init__(self, reservation: Reservation, meta: bytes, hints: Hints, seal_at: int | None = None) -> None:
+        """``seal_at``: where in ``meta`` the seal stands, when a single flush is to do."""
         self._reservation = reservation
         self._meta = meta  # written with the first bytes of the data set, in one call
         self._hints = hints
+        self._seal_at = seal_at
+        self._size = self._crc = 0
 
     def write(self, views: Sequence[memoryview | bytes]) -> None:
         """Append to the data set."""
+        if self._seal_at is not None:
+            for view in views:
+                self._size += len(view)
+                self._crc = zlib.crc32(view, self._crc)
         if self._meta:
             views, self._meta = [self._meta, *views], b""
         self._reservation.write(views)
 
     def commit(self) -> None:
         """Make it durable, then wake the node."""
-        self._reservation.commit()
+        if self._seal_at is None:
+            self._reservation.commit()
+        else:
+            self._reservation.commit_at_once(seal(self._size, self._crc), self._seal_at)
         self._hints.stored()
 
     def discard(self) -> None:
