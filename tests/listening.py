@@ -39,6 +39,7 @@ _SETTINGS = """
 host = "127.0.0.1"
 port = {port}
 data_dir = "{data_dir}"
+commit = "{commit}"
 
 [[peers]]
 name = "scanner"
@@ -108,6 +109,7 @@ class AcceptorProcess:
     environment: dict[str, str] = field(default_factory=dict)
     data_dir: Path | None = None  # "data" in its folder
     name: str = "a0"
+    commit: str = "auto"
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
@@ -129,7 +131,9 @@ class AcceptorProcess:
         """Start it and wait until it answers."""
         self.folder.mkdir(exist_ok=True)
         file = self.folder / "dicom-node.toml"
-        file.write_text(_SETTINGS.format(port=self.port, data_dir=self.data_dir or "data") + self.more)
+        file.write_text(
+            _SETTINGS.format(port=self.port, data_dir=self.data_dir or "data", commit=self.commit) + self.more
+        )
         arguments: Sequence[str] = [] if self.largest_file is None else [str(self.largest_file)]
         with (self.folder / "acceptor.log").open("ab") as log:
             self.process = subprocess.Popen(

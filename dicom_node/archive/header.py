@@ -15,7 +15,8 @@ from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 
-from dicom_node.archive.part10 import Element, Part10, begin_part10, entry_of, name_of, read_meta, read_part10, text_of
+from dicom_node.archive.dictionary import entry_of, name_of
+from dicom_node.archive.part10 import Element, Part10, begin_part10, read_meta, read_part10, text_of
 from dicom_node.archive.receipt import seal
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header

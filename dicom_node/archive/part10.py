@@ -10,15 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
-from pydicom.datadict import dictionary_has_tag, get_entry
-
+from dicom_node.archive.content import Content
+from dicom_node.archive.dictionary import entry_of, name_of
 from dicom_node.errors import HeaderError, NotDicomError
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
@@ -27,9 +25,7 @@ _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LONGEST_VALUE = 16384  # bytes; longer values are not attributes that anybody asks for
-LARGEST_INFLATED = 8 << 30  # bytes; a deflated data set beyond it is refused
 _DEEPEST_SEQUENCE = 100
-_PIECE = 1 << 18
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))  # Float, Double Float, Pixel Data
@@ -61,10 +57,6 @@ class Part10:
     size: int  # bytes of the file
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-
-
 def read_part10(path: Path) -> Part10:
     """Walk the whole file.
 
@@ -83,7 +75,7 @@ def read_part10(path: Path) -> Part10:
                 reason="no-transfer-syntax",
                 remedy="write the file anew with its transfer syntax, or send it over the network",
             )
-        walk = _Walk(_Content(file, size - file.tell(), syntax == _DEFLATED, path), syntax)
+        walk = _Walk(Content(file, size - file.tell(), syntax == _DEFLATED, path), syntax)
         walk.run()
     return Part10(
         meta=meta,
@@ -112,7 +104,7 @@ def begin_part10(path: Path) -> dict[int, Element]:
 def begin_data_set(file: BinaryIO, size: int, syntax: str, path: Path) -> dict[int, Element]:
     """The elements of a data set of ``size`` bytes at the position of ``file``, up to where it breaks off."""
     with contextlib.suppress(NotDicomError, HeaderError):
-        walk = _Walk(_Content(file, size, syntax == _DEFLATED, path), syntax)
+        walk = _Walk(Content(file, size, syntax == _DEFLATED, path), syntax)
         with contextlib.suppress(NotDicomError, HeaderError):
             walk.run()
         return walk.elements
@@ -124,31 +116,9 @@ def text_of(value: bytes) -> str:
     return value.decode("ascii", errors="replace").strip(" \0")
 
 
-class Entry(NamedTuple):
-    """What the DICOM dictionary says of a tag (PS3.6)."""
-
-    vr: str
-    keyword: str
-    name: str
-
-
-@lru_cache(8192)
-def entry_of(tag: int) -> Entry:
-    """The dictionary's entry; VR ``UN`` and no keyword for private, unknown and repeating ones (overlays, curves)."""
-    if not dictionary_has_tag(tag):
-        return Entry("UN", "", "")
-    vr, _, name, _, keyword = get_entry(tag)
-    return Entry(vr, keyword, name)
-
-
 @lru_cache(256)
 def _text_of_vr(code: bytes) -> str:
     return code.decode("ascii", errors="replace")
-
-
-def name_of(tag: int) -> str:
-    """``(0020,000D) Study Instance UID``."""
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {entry_of(tag).name}".rstrip()
 
 
 def read_meta(file: BinaryIO, path: Path) -> dict[int, bytes]:
@@ -184,106 +154,6 @@ def read_meta(file: BinaryIO, path: Path) -> dict[int, bytes]:
         meta[number] = value
 
 
-@dataclass(slots=True)
-class _Content:
-    """The bytes of a data set, inflated where they are deflated; hashes what is stored."""
-
-    file: BinaryIO
-    left: int  # stored bytes not read yet
-    deflated: bool
-    path: Path
-    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    tee: _Hash | None = None  # also takes in all that is consumed
-    element: int = 0  # tag being read, to name it when the file ends
-    _piece: bytes = b""
-    _at: int = 0
-    _inflater: zlib._Decompress | None = None
-    _inflated: int = 0
-
-    def __post_init__(self) -> None:
-        if self.deflated:
-            self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-
-    def read(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
-        if len(self._piece) - self._at < count:
-            return b"".join(self.pieces(count))
-        data = self._piece[self._at : self._at + count]
-        self._at += count
-        if self.tee is not None:
-            self.tee.update(data)
-        return data
-
-    def skip(self, count: int) -> None:
-        """Let ``count`` bytes pass."""
-        for _ in self.pieces(count):
-            continue
-
-    def pieces(self, count: int) -> Iterator[bytes]:
-        """The next ``count`` bytes in pieces."""
-        if not self.deflated and count > self.left + len(self._piece) - self._at:
-            self._raise_truncated()
-        while count:
-            if self._at == len(self._piece) and not self._fill():
-                self._raise_truncated()
-            data = self._piece[self._at : self._at + count]
-            self._at += len(data)
-            count -= len(data)
-            if self.tee is not None:
-                self.tee.update(data)
-            yield data
-
-    def has(self, count: int) -> bool:
-        """Whether at least ``count`` bytes follow."""
-        while len(self._piece) - self._at < count:
-            rest = self._piece[self._at :]
-            if not self._fill():
-                return False
-            self._piece, self._at = rest + self._piece, 0
-        return True
-
-    def drain(self) -> None:
-        """Read to the end of the file."""
-        while self._fill():
-            continue
-
-    def _fill(self) -> bool:
-        """Take the next piece; False at the end."""
-        while True:
-            rest = self._inflater.unconsumed_tail if self._inflater and not self._inflater.eof else b""
-            stored = rest or self.file.read(_PIECE)
-            if not stored:
-                return False
-            if not rest:
-                self.left -= len(stored)
-                self.digest.update(stored)
-            data = self._inflate(self._inflater, stored) if self._inflater else stored
-            if data:
-                self._piece, self._at = data, 0
-                return True
-
-    def _inflate(self, inflater: zlib._Decompress, stored: bytes) -> bytes:
-        if inflater.eof:  # what follows the deflated stream is padding
-            return b""
-        try:
-            data = inflater.decompress(stored, _PIECE)
-        except zlib.error as error:
-            raise NotDicomError(f"{self.path}: the deflated data set is damaged: {error}", reason="damaged") from error
-        self._inflated += len(data)
-        if self._inflated > LARGEST_INFLATED:
-            raise HeaderError(
-                f"{self.path}: the deflated data set is larger than {LARGEST_INFLATED >> 30} GiB", reason="too-large"
-            )
-        return data
-
-    def _raise_truncated(self) -> None:
-        raise NotDicomError(
-            f"{self.path}: the file ends inside {name_of(self.element)}",
-            reason="truncated",
-            remedy="send the object again; it was cut off before it reached us",
-        )
-
-
 class _Walk:
     """One pass over a data set.
 
@@ -291,7 +161,7 @@ class _Walk:
     fragments without Basic Offset Table and item headers) and, in multi-frame images, the functional groups.
     """
 
-    def __init__(self, content: _Content, syntax: str) -> None:
+    def __init__(self, content: Content, syntax: str) -> None:
         self.content = content
         self.order = ">" if syntax == _EXPLICIT_BIG else "<"
         self.elements: dict[int, Element] = {}
@@ -326,7 +196,7 @@ class _Walk:
     def _take_short(self) -> None:
         """Take elements as long as they lie whole in what has been read, as nearly all do: one by one is slow."""
         content, elements = self.content, self.elements
-        piece, at = content._piece, content._at
+        piece, at = content.piece, content.at
         last = len(piece) - 12
         unpack, long = self._start.unpack_from, self._long.unpack_from
         while at <= last:
@@ -346,14 +216,14 @@ class _Walk:
                 break
             elements[tag] = Element(tag, vr, piece[start : start + length])
             at = start + length
-        content._at = at
+        content.at = at
 
     @staticmethod
-    def _looks_implicit(content: _Content) -> bool:
+    def _looks_implicit(content: Content) -> bool:
         """Some senders write implicit VR under an explicit transfer syntax; the first element gives them away."""
         if not content.has(6):
             return False
-        vr = content._piece[content._at + 4 : content._at + 6]
+        vr = content.piece[content.at + 4 : content.at + 6]
         return not (vr.isalpha() and vr.isupper())
 
     def _header(self, implicit: bool) -> tuple[int, str, int]:
@@ -407,6 +277,8 @@ class _Walk:
             )
         # PS3.5 6.2.2: a sequence whose VR a sender did not know is UN and holds implicit VR.
         inner = implicit or vr == "UN"
+        if self._leap(inner):
+            return
         while True:
             tag, _, length = self._header(implicit=True)
             if tag == _SEQUENCE_END:
@@ -421,6 +293,63 @@ class _Walk:
                 self._pass_item(inner, depth)
             else:
                 self.content.skip(length)
+
+    def _leap(self, implicit: bool) -> bool:
+        """Pass a sequence of undefined length at once, where it lies whole in what has been read and is in order.
+
+        Else nothing is passed, and going step by step tells what is wrong, or reads on.
+        """
+        content = self.content
+        piece, at, last = content.piece, content.at, len(content.piece) - 12
+        unpack, long = self._start.unpack_from, self._long.unpack_from
+        # Of each sequence we are in: whether it holds implicit VR; below the item we are in, if we are in one.
+        inside, in_item = [implicit], False
+        outer: list[bool] = []
+        while at <= last:
+            group, number, code, length = unpack(piece, at)
+            if group == 0xFFFE:
+                (length,) = long(piece, at + 4)
+                at += 8
+                if in_item and number == 0xE00D:
+                    in_item = False
+                elif not in_item and number == 0xE0DD:
+                    inside.pop()
+                    if not inside:
+                        return self._leapt(at)
+                    in_item = outer.pop()
+                elif not in_item and number == 0xE000:
+                    in_item = length == _UNDEFINED
+                    at += 0 if in_item else length
+                else:
+                    return False
+                continue
+            if not in_item:
+                return False
+            at += 8
+            if inside[-1]:
+                (length,) = long(piece, at - 4)
+                code = b""
+            elif code in _LONG_VRS:
+                (length,) = long(piece, at)
+                at += 4
+            if length != _UNDEFINED:
+                at += length
+            elif len(inside) == _DEEPEST_SEQUENCE:
+                return False
+            else:
+                inside.append(inside[-1] or code == b"UN")
+                outer.append(True)
+                in_item = False
+        return False
+
+    def _leapt(self, at: int) -> bool:
+        content = self.content
+        if at > len(content.piece):
+            return False
+        if content.tee is not None:
+            content.tee.update(content.piece[content.at : at])
+        content.at = at
+        return True
 
     def _pass_item(self, implicit: bool, depth: int) -> None:
         while True:

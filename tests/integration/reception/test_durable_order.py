@@ -15,10 +15,11 @@ from listening import AcceptorProcess
 from peers import unavailable
 from soak.objects import EXPLICIT_LITTLE, MR, make, new_uid
 
+from dicom_node.archive.journal import names_follow_files
 from dicom_node.dimse.send import OutgoingObject, Sender
 
 OBJECTS = 40
-CALLS = "openat,write,writev,fsync,fdatasync,rename,renameat,renameat2,close,sendto"
+CALLS = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,close,sendto"
 # strace -f -y: "123 writev(7</data/000.part>, …) = 10"; a call that another thread interrupts is shown in two parts
 _LINE = re.compile(r"(?P<thread>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?: resumed>|\()(?P<rest>.*)")
 
@@ -56,6 +57,8 @@ def steps(calls: list[Call]) -> list[tuple[str, str]]:
             found.append(("create", _file(call.text)))
         elif call.name in ("write", "writev") and ".part>" in call.text:
             found.append(("write", _file(call.text)))
+        elif call.name == "pwrite64":
+            found.append(("seal", _file(call.text)))
         elif call.name in ("fsync", "fdatasync"):
             found.append(("sync", _file(call.text)))
         elif call.name.startswith("rename"):
@@ -80,10 +83,13 @@ def traced(tmp_path: Path) -> tuple[AcceptorProcess, Path]:
 
 
 @pytest.mark.peer
-def test_written_synced_named_and_synced_again_before_it_is_answered(
-    traced: tuple[AcceptorProcess, Path], tmp_path: Path
+@pytest.mark.parametrize("commit", ["portable", "auto"])
+def test_bytes_and_name_are_on_the_disk_before_it_is_answered(
+    commit: str, traced: tuple[AcceptorProcess, Path], tmp_path: Path
 ) -> None:
     acceptor, trace = traced
+    acceptor.commit = commit
+    one_flush = commit == "auto" and names_follow_files(tmp_path)
     study = new_uid()
     objects = []
     for number in range(OBJECTS):
@@ -120,6 +126,10 @@ def test_written_synced_named_and_synced_again_before_it_is_answered(
         while told[0] == ("write", name):
             told.pop(0)
         folder = str(Path(name).parent)
-        assert told[:4] == [("sync", name), ("rename", name), ("sync", folder), ("answer", "")]
-        told, answers = told[4:], answers + 1
+        durable = [("sync", name), ("rename", name), ("sync", folder)]
+        if one_flush:
+            durable = [("seal", name), ("rename", name), ("sync", f"{name}.dcm")]
+        wanted = [*durable, ("answer", "")]
+        assert told[: len(wanted)] == wanted
+        told, answers = told[len(wanted) :], answers + 1
     assert answers == OBJECTS

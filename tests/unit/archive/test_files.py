@@ -55,6 +55,34 @@ def test_bytes_are_durable_before_the_name_is(store: ObjectStore, monkeypatch: p
     assert steps == ["file, named: False", "folder, named: True"]
 
 
+def test_with_a_single_flush_the_name_and_the_seal_come_before_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    reservation = store.writer("a0").reserve()
+    final = reservation.path
+    monkeypatch.setattr(files, "sync", lambda _: steps.append(f"{final.exists()} {final.read_bytes()!r}"))
+    monkeypatch.setattr(files, "sync_folder", lambda _: steps.append("folder"))
+    reservation.write([b"head 000 tail"])
+    assert reservation.commit_at_once(b"123", 5) == final
+    assert steps == ["True b'head 123 tail'"]
+
+
+def test_what_cannot_be_made_durable_with_a_single_flush_leaves_nothing(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reservation = store.writer("a0").reserve()
+    reservation.write([b"head 000 tail"])
+
+    def full(_: int) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match="no space"):
+        reservation.commit_at_once(b"123", 5)
+    assert names(store) == []
+
+
 def test_what_cannot_be_made_durable_leaves_nothing(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     reservation = store.writer("a0").reserve()
 

@@ -18,7 +18,9 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
+from dicom_node.archive import part10
 from dicom_node.archive.header import identify, read_header
+from dicom_node.archive.part10 import read_part10
 from dicom_node.errors import DicomNodeError, HeaderError, NotDicomError
 
 
@@ -233,7 +235,7 @@ def test_a_length_of_three_gigabytes_costs_nothing(archive: Any) -> None:
 
 
 def test_a_deflated_bomb_is_refused(archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dicom_node.archive.part10.LARGEST_INFLATED", 1 << 20)
+    monkeypatch.setattr("dicom_node.archive.content.LARGEST_INFLATED", 1 << 20)
     deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     header = struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OW", 0, 8 << 20)
     body = deflater.compress(header + b"\0" * (8 << 20)) + deflater.flush()
@@ -267,6 +269,36 @@ def test_damage_is_read_or_refused_but_never_anything_else(archive: Any, tmp_pat
         assert error.message.startswith(str(path))
     else:
         assert header.study_instance_uid
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_what_is_read_at_once_is_what_is_read_step_by_step(archive: Any, tmp_path: Path, data: st.DataObject) -> None:
+    inner, outer = Dataset(), Dataset()
+    inner.CodeValue = "1"
+    inner.is_undefined_length_sequence_item = data.draw(st.booleans())
+    outer.RelatedSeriesSequence = [inner, inner]
+    outer["RelatedSeriesSequence"].is_undefined_length = data.draw(st.booleans())
+    image = archive.image(1, RequestAttributesSequence=[outer])
+    image["RequestAttributesSequence"].is_undefined_length = True
+    syntax = data.draw(st.sampled_from([ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]))
+    content = bytearray(archive.part10(image, syntax=syntax))
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(132, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "any.dcm"
+    path.write_bytes(content[: data.draw(st.integers(400, len(content)))])
+
+    def outcome() -> object:
+        try:
+            return read_part10(path)
+        except DicomNodeError as error:
+            return error.reason, error.message
+
+    at_once = outcome()
+    with pytest.MonkeyPatch.context() as slow:
+        slow.setattr(part10._Walk, "_take_short", lambda self: None)
+        slow.setattr(part10._Walk, "_leap", lambda self, implicit: False)
+        assert outcome() == at_once
 
 
 @pytest.mark.data

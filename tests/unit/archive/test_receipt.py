@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.archive.receipt import Receipt, file_meta
+from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, RECEIPT_CREATOR_UID
 
 CT = b"1.2.840.10008.5.1.4.1.1.2"
@@ -48,6 +48,17 @@ def test_any_identifier_gives_a_group_whose_length_is_right(sop_instance: bytes,
     assert len(meta) == 144 + length
     assert length % 2 == 0
     assert json.loads(receipt.to_json())["peer"] == peer
+
+
+@given(peer=st.text(max_size=60), size=st.integers(0, 10**15 - 1), crc=st.integers(0, 2**32 - 1))
+def test_the_seal_has_its_place_whatever_the_peer_is_called(peer: str, size: int, crc: int) -> None:
+    receipt = Receipt("SCANNER", "DICOMNODE", peer, "a1b2", RECEIPT.received, sealed=True)
+    meta = bytearray(file_meta(CT, b"1.2.3", ExplicitVRLittleEndian, receipt))
+    at, stamped = seal_at(meta), seal(size, crc)
+    meta[at : at + len(stamped)] = stamped
+    told = json.loads(read(bytes(meta)).file_meta.PrivateInformation)
+    assert told["seal"] == f"{size:015d}-{crc:08x}"
+    assert told["peer"] == peer
 
 
 def test_times_of_another_zone_are_written_in_utc() -> None:

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import zlib
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.archive.files import OBJECTS_PER_SEGMENT, ObjectStore
 from dicom_node.archive.index import Arrival, Index
+from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.errors import LedgerError
-from dicom_node.reception.indexer import Indexer
+from dicom_node.reception.indexer import GATHER_SECONDS, Indexer
 
 
 class Hints:
@@ -120,6 +124,44 @@ def test_an_object_that_cannot_be_used_is_rejected_and_the_others_go_on(archive:
     assert all(detail["remedy"] for detail in told)
     assert archive.rows(instance)[2].study_id == archive.rows(study)[0].id
     assert archive.rows(instance)[2].sop_uid == "1.2.3.1.1.2"
+
+
+def test_a_file_that_the_machine_stopped_in_is_not_taken_for_an_object(
+    archive: Any, indexer: Indexer, hints: Hints
+) -> None:
+    part10 = archive.part10(archive.image(1))
+    begins = 144 + pydicom.dcmread(BytesIO(part10)).file_meta.FileMetaInformationGroupLength
+    receipt = Receipt("A", "B", "10.0.0.7", "assoc-1", datetime.now(UTC), sealed=True)
+    meta = file_meta(b"1.2.840.10008.5.1.4.1.1.2", b"1.2.3.1.1.1", "1.2.840.10008.1.2.1", receipt)
+    data_set = part10[begins:]
+    sealed = bytearray(meta)
+    sealed[seal_at(meta) : seal_at(meta) + 24] = seal(len(data_set), zlib.crc32(data_set))
+    damaged = data_set[:-2] + bytes(byte ^ 1 for byte in data_set[-2:])
+    for content in (meta + data_set, bytes(sealed) + damaged, bytes(sealed) + data_set):
+        archive.put(content)
+
+    Indexer(archive.index, archive.store, hints).tick()
+
+    assert [row.state for row in archive.rows(instance)] == ["rejected", "rejected", "current"]
+    assert [detail["reason"] for detail in archive.events("instance rejected")] == ["torn", "torn"]
+
+
+def test_it_waits_a_little_for_more_while_objects_flow(archive: Any, indexer: Indexer) -> None:
+    class Flowing(Hints):
+        def wait(self, timeout_s: float) -> list[dict[str, Any]]:
+            super().wait(timeout_s)
+            if len(self.asked) < 4:
+                archive.put(archive.image(len(self.asked)))
+                return [{"kind": "stored"}]
+            return [{"kind": "association-ended", "association": "assoc-1"}]
+
+    indexer.tick()
+    hints = Flowing()
+    indexer._behind, indexer._hints = False, hints
+
+    assert indexer.tick() == 3
+    assert len(hints.asked) == 4
+    assert all(0 < asked <= GATHER_SECONDS for asked in hints.asked[1:])
 
 
 def test_an_object_nobody_foresaw_is_rejected(archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:

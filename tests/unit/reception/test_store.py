@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 import pytest
 
 from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.header import check_seal
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject
 from dicom_node.reception.hints import HintListener, Hints
 from dicom_node.reception.store import FileStoreService
@@ -61,6 +64,25 @@ def test_an_object_is_its_receipt_and_its_data_set(
     receipt = json.loads(read.file_meta.PrivateInformation)
     assert (receipt["peer"], receipt["association"]) == ("10.0.0.5", "a1b2")
     assert abs(datetime.now(UTC) - datetime.fromisoformat(receipt["received"])) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("follow", "commit", "sealed"), [(True, "auto", True), (True, "portable", False), (False, "auto", False)]
+)
+def test_with_a_single_flush_the_file_says_that_it_is_whole(
+    follow: bool, commit: Literal["auto", "portable"], sealed: bool, store: ObjectStore, listener: HintListener
+) -> None:
+    writer = store.writer("a0")
+    writer.names_follow_files = follow
+    service = FileStoreService(writer, Hints(store.places.hints), NodeSettings(commit=commit))
+    sink = service.begin(INBOUND)
+    sink.write([DATA_SET[:5]])
+    sink.write([memoryview(DATA_SET[5:])])
+    sink.commit()
+    (path,) = objects(store)
+    told = json.loads(pydicom.dcmread(path).file_meta.PrivateInformation)
+    assert told.get("seal") == (f"{len(DATA_SET):015d}-{zlib.crc32(DATA_SET):08x}" if sealed else None)
+    check_seal(path)
 
 
 def test_a_discarded_object_leaves_nothing(store: ObjectStore, service: FileStoreService) -> None:
