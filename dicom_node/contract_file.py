@@ -72,6 +72,7 @@ class _Input(_Table):
     select: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     values: Literal["", "SUVbw"] = ""
     colour: bool = False
+    maximum_extent_mm: Annotated[float, Field(gt=0)] | None = None
 
     def record(self) -> InputRole:
         told = self.model_dump() | {"select": tuple(Selection.parse(text) for text in self.select)}

@@ -59,6 +59,7 @@ class InputRole:
     select: tuple[Selection, ...] = ()  # which part of the series, where it holds several volumes or views
     values: str = ""  # "SUVbw": PET as standardised uptake; empty: as the series gives them
     colour: bool = False  # RGB instead of grey
+    maximum_extent_mm: float | None = None  # along each axis of the volume; a larger one is refused
 
 
 @dataclass(frozen=True, slots=True)

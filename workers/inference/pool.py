@@ -14,7 +14,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.contract import InputRole, ModelContract
 from dicom_node.errors import GeometryError, InputError, ModelOutputError
 from workers.inference import device as devices
 from workers.inference.hosts import HostProcess, Watch
@@ -173,6 +173,8 @@ def _ordered(contract: ModelContract, volumes: Mapping[str, Volume]) -> dict[str
             remedy="give one series for each of its roles",
         )
     ordered = {role: volumes[role] for role in roles}
+    for role in contract.inputs:
+        _check_extent(contract.name, role, ordered[role.name])
     if len({volume.frame_of_reference_uid for volume in ordered.values()}) > 1:
         raise GeometryError(
             f"the series for {contract.name} lie in different frames of reference",
@@ -180,6 +182,17 @@ def _ordered(contract: ModelContract, volumes: Mapping[str, Volume]) -> dict[str
             remedy="choose series of one examination, acquired without moving the patient, or register them first",
         )
     return ordered
+
+
+def _check_extent(model: str, role: InputRole, volume: Volume) -> None:
+    extent_mm = [count * spacing for count, spacing in zip(volume.grid.shape, volume.grid.spacing, strict=True)]
+    if role.maximum_extent_mm is not None and max(extent_mm) > role.maximum_extent_mm:
+        raise InputError(
+            f"the volume is {' x '.join(f'{mm:.0f}' for mm in extent_mm)} mm (slices, rows, columns), "
+            f"and {model} takes at most {role.maximum_extent_mm:g} mm along each",
+            reason="extent",
+            remedy="send the series cropped around what the model is for, or have the rule choose another one",
+        )
 
 
 def _check_labels(contract: ModelContract, labels: npt.NDArray[np.uint8]) -> None:

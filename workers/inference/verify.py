@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 from pydicom import Dataset
 
-from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.contract import InputRole, ModelContract
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import DicomNodeError
 from workers.inference.pool import HostPool, ModelOutput
@@ -69,7 +69,7 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     )
     pool.warm(contract)
     yield Check("load", Outcome.PASSED, f"{len(contract.weights)} file(s) of weights, digests as in model.toml")
-    volumes = {role.name: synthetic(role.modality, role.minimum_slices) for role in contract.inputs}
+    volumes = {role.name: synthetic(role) for role in contract.inputs}
     straight = pool.run(contract, volumes)
     yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
     seconds, shape = straight.timings["total"], " x ".join(map(str, straight.label_map.shape))
@@ -92,12 +92,17 @@ def _orientation(straight: ModelOutput, turned: ModelOutput) -> Check:
     )
 
 
-def synthetic(modality: str, minimum_slices: int) -> Volume:
-    """A computed trunk with two lungs and a spine, axial, 3 x 3 x 4 mm: HU for CT, arbitrary positive values else."""
-    shape = (max(_FEWEST_SLICES, minimum_slices), _IN_PLANE, _IN_PLANE)
+def synthetic(role: InputRole) -> Volume:
+    """A computed trunk with two lungs and a spine, axial, 3 x 3 x 4 mm: HU for CT, arbitrary positive values else.
+
+    Where the role takes smaller volumes only, it is as small as that.
+    """
+    modality, shape = role.modality, (max(_FEWEST_SLICES, role.minimum_slices), _IN_PLANE, _IN_PLANE)
+    largest_mm = max(count * spacing for count, spacing in zip(shape, _SPACING_MM, strict=True))
+    scale = min(1.0, (role.maximum_extent_mm or largest_mm) / largest_mm)
     matrix = np.zeros((4, 4))
-    matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *_SPACING_MM, 1.0
-    matrix[:3, 3] = (-168.0, -168.0, -64.0)
+    matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *(scale * mm for mm in _SPACING_MM), 1.0
+    matrix[:3, 3] = (-168.0 * scale, -168.0 * scale, -64.0 * scale)
     grid = VoxelGrid.from_matrix(shape, matrix)
     array = _trunk(shape)
     if modality != "CT":

@@ -9,17 +9,24 @@ import numpy as np
 import pytest
 from bundles import contract_of, write_bundle
 
+from dicom_node.domain.contract import InputRole
 from workers.inference.verify import Outcome, _turned, synthetic, verify
 
 
 def test_a_turned_volume_is_the_same_patient() -> None:
-    volume = synthetic("CT", 40)
+    volume = synthetic(InputRole("ct", "CT", 40, (), ()))
     turned = _turned(volume)
 
     assert volume.grid.shape[0] == 40
     at = np.array([[3, 10, 20], [30, 50, 60]])
     there = np.round(turned.grid.lps_to_index(volume.grid.index_to_lps(at))).astype(int)
     assert np.array_equal(turned.array[tuple(there.T)], volume.array[tuple(at.T)])
+
+
+def test_a_role_of_small_volumes_gets_a_small_one() -> None:
+    volume = synthetic(InputRole("mr", "MR", 20, (), (), maximum_extent_mm=120.0))
+
+    assert max(n * mm for n, mm in zip(volume.grid.shape, volume.grid.spacing, strict=True)) == pytest.approx(120)
 
 
 @pytest.mark.parametrize(

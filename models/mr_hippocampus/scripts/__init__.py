@@ -1,0 +1,1 @@
+"""Anterior and posterior hippocampus on cropped MR."""
