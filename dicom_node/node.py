@@ -19,10 +19,11 @@ from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
 from dicom_node.archive.processes import Processes
 from dicom_node.catalogue import Catalogue, contracts_of_rules
+from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
 from dicom_node.dimse.commitment import send_report
-from dicom_node.dimse.find import instances_held
+from dicom_node.dimse.find import images_reported, instances_held
 from dicom_node.dimse.send import Sender
 from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
@@ -100,12 +101,14 @@ class Node:
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
+        counter = Counter(self.database, settings, partial(images_reported, tls=settings.tls))
         commitments = Commitments(self.database)
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
         reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
             Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
+            Stage("counts", counter.tick, PASS_PAUSE_S),
             Stage("planner", planner.tick, PASS_PAUSE_S),
             Stage("reconciler", reconciler.tick, PASS_PAUSE_S),
             Stage("courier", self._courier.tick, PASS_PAUSE_S),

@@ -108,6 +108,9 @@ class CompletionSettings(_Section):
     quiet_seconds: Seconds = 30.0
     study_quiet_seconds: Seconds = 300.0
     gap_wait_seconds: Seconds = 3600.0  # how long a series with missing slices is waited for
+    association_end_seconds: Seconds | None = None  # quiet period that is enough once the association has ended
+    maximum_wait_seconds: Seconds = 7200.0  # after the last image, for whatever else is missing
+    after_maximum: Literal["take", "hold"] = "take"  # what is missing then: taken as it is, or held for a person
 
 
 class WorkerSettings(_Section):
@@ -157,6 +160,8 @@ class PeerSettings(_Section):
     bytes_per_second: Annotated[int, Field(ge=1)] | None = None  # likewise
     commitment: Literal["off", "archive", "relay"] = "off"  # what its Storage Commitment requests are answered by
     commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
+    count: Literal["none", "series", "study"] = "none"  # what of it is counted by C-FIND before it counts as whole
+    count_at: str = ""  # name of the peer that is asked for the count; empty: itself
 
     @field_validator("addresses")
     @classmethod
@@ -198,12 +203,21 @@ class RuleSettings(_Section):
     quiet_seconds: Seconds | None = None
     send_to: tuple[str, ...] = Field(default=(), strict=False)
     priority: Literal["stat", "urgent", "routine"] = "routine"
-    late: Literal["supersede", "ignore"] = "supersede"  # a later, better selection: new result, or none
+    late: Literal["supersede", "ignore", "ask"] = (
+        "supersede"  # a later, better selection: new result, none, or a person decides
+    )
     research_to_clinical: bool = False
     parameters: dict[str, Any] = Field(default_factory=dict)
     useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late
     forward: Literal["series", "study"] = "series"  # sent on: the series that match, or the study of any that does
     sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs: only these are sent on; empty: all
+
+
+def _check_count(index: int, peer: PeerSettings, known: Sequence[str]) -> None:
+    if peer.count_at and peer.count_at not in known:
+        raise ValueError(f"@peers.{index}.count_at@no peer is named {peer.count_at!r} (known: {', '.join(known)})")
+    if peer.count_at and peer.count == "none":
+        raise ValueError(f'@peers.{index}.count_at@nobody is asked without a count; set count = "series" or "study"')
 
 
 class Settings(_Section):
@@ -244,6 +258,8 @@ class Settings(_Section):
             missing = "key" if self.tls.key is None else "certificate"
             raise ValueError(f"@tls.{missing}@is missing; a certificate and its key belong together")
         known = [peer.name for peer in self.peers]
+        for index, peer in enumerate(self.peers):
+            _check_count(index, peer, known)
         for index, rule in enumerate(self.rules):
             for destination in rule.send_to:
                 if destination not in known:

@@ -44,7 +44,7 @@ from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
 from workers.results import readback
 from workers.results.encode import encode
-from workers.results.records import ResultContext, ResultObject
+from workers.results.records import Predecessor, ResultContext, ResultObject
 
 log = logging.getLogger(__name__)
 
@@ -250,6 +250,16 @@ class Worker:
             time_zone=ZoneInfo(zone) if zone else None,
             station=self.settings.node.ae_title,
             software_version=IMPLEMENTATION_VERSION_NAME,
+            predecessors=self._predecessors(job),
+        )
+
+    def _predecessors(self, job: Job) -> tuple[Predecessor, ...]:
+        """The reports of the job whose result this one replaces; they describe the same study."""
+        replaced = self.ledger.artifacts(job.supersedes) if job.supersedes else ()
+        return tuple(
+            Predecessor(job.study_uid, made.series_uid, made.sop_class, made.sop_uid)
+            for made in replaced
+            if made.kind == "sr"
         )
 
     def _store(self, job: Job, claim: Claim, made: ResultObject) -> Artifact:

@@ -146,6 +146,7 @@ def _series_view(row: Row[Any]) -> SeriesView:
         readiness=Readiness(row.state),
         readiness_reason=str(row.readiness.get("reason", "")),
         last_received=row.last_received,
+        association_ended=row.association_ended,
     )
 
 

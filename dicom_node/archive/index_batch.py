@@ -13,7 +13,7 @@ from dicom_node.archive.agreement import Agreement, Relation, agree, relate
 from dicom_node.archive.database import db_now
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header
-from dicom_node.archive.index_drafts import ARRIVING, BY, Drafts, Patient, SeriesDraft, StudyDraft, several
+from dicom_node.archive.index_drafts import ARRIVING, BY, INCOMPLETE, Drafts, Patient, SeriesDraft, StudyDraft, several
 from dicom_node.archive.schema import artifact, instance, site
 from dicom_node.domain.study import Header, InstanceState, Origin, Readiness
 from dicom_node.errors import DicomNodeError
@@ -235,10 +235,12 @@ class Batch:
         """The series and its study change, and count as arriving again."""
         draft.changed = draft.study.changed = True
         told = {"by": BY, "reason": ARRIVING, "at": self._drafts.now.isoformat()}
-        if draft.state == Readiness.READY:
+        if draft.state != Readiness.OPEN:
             self._drafts.record("series reopened", {"series_uid": draft.uid}, draft.study, draft.id)
             draft.state = Readiness.OPEN
-            draft.readiness |= told
+            draft.readiness |= {**told, "remedy": ""}
+        if draft.study.release(INCOMPLETE):
+            self._drafts.record("study released", {"reason": "more of it came"}, draft.study)
         if draft.study.state == Readiness.READY:
             self._drafts.record("study reopened", {}, draft.study)
             draft.study.state = Readiness.OPEN

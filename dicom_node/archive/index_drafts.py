@@ -15,6 +15,7 @@ from dicom_node.archive.schema import identity, series, study
 from dicom_node.domain.study import Header, Origin, Readiness
 
 BY = "indexer"
+INCOMPLETE = "incomplete"  # what a study is held for that lacks images
 VIEWED = (Origin.ROUTED, Origin.BACKFILL)  # the origins that plan jobs
 ARRIVING = "images are still arriving"
 _TICK = timedelta(milliseconds=1)

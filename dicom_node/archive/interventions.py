@@ -60,6 +60,7 @@ def stuck(database: Database, after_s: float, limit: int = 200) -> tuple[Stuck, 
     late = db_later(-after_s)
     which = or_(
         job.c.state.in_((JobState.QUARANTINED, JobState.FAILED)),
+        and_(job.c.state == JobState.WAITING, job.c.question != ""),
         and_(job.c.state.in_((JobState.QUEUED, JobState.WAITING)), job.c.created_at < late, job.c.run_after < late),
         and_(job.c.state == JobState.RUNNING, or_(job.c.started_at < late, job.c.lease_until < db_now())),
     )
@@ -85,6 +86,8 @@ def _why(found: Job, workers: Sequence[Process], running: dict[str, int], silent
         return str(error.get("message", found.state)), str(
             error.get("remedy", "")
         ) or f"dicom-node jobs show {found.id}"
+    if found.question and found.state == JobState.WAITING:
+        return found.question, f"dicom-node jobs approve {found.id}, or dicom-node jobs drop {found.id}"
     if found.state == JobState.WAITING:
         return "it waits for another job's findings", ""
     if found.state == JobState.RUNNING:

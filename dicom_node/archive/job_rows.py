@@ -19,7 +19,7 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "study_id": new.study_id,
         "key": new.key,
         "issue": new.issue,
-        "state": JobState.QUEUED,
+        "state": JobState.WAITING if new.question else JobState.QUEUED,
         "rule": new.rule,
         "model": new.model,
         "model_version": new.model_version,
@@ -38,6 +38,7 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "created_at": db_now(),
         "timings": {},
         "versions": {},
+        "question": new.question[:255],
     }
 
 
@@ -77,6 +78,8 @@ def job_of(row: Any) -> Job:
         error=row.error,
         timings=row.timings,
         versions=row.versions,
+        supersedes=row.supersedes,
+        question=row.question,
     )
 
 

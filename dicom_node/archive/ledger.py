@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import events
+from dicom_node.archive import events, succession
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, select_jobs
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
-from dicom_node.domain.job import UNFINISHED, Claim, Job, JobState, NewJob, Priority, SelectedSeries
+from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, SelectedSeries
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
@@ -66,7 +66,8 @@ class Ledger:
     def plan(self, new: NewJob, by: str = "planner") -> int | None:
         """Add a job; None when the same study content, model and parameters were planned before.
 
-        Jobs of the same rule on the same study, planned on another selection, are superseded unless they gave a result.
+        Jobs of the same rule on the same study, planned on another selection, are superseded unless they gave a result;
+        by one with a question only those that wait for an answer too.
         """
         try:
             with self.database.write() as connection:
@@ -76,7 +77,7 @@ class Ledger:
                 job_id = int(connection.execute(insert(job).values(columns_of(new)).returning(job.c.id)).scalar_one())
                 detail = {"rule": new.rule, "model": f"{new.model} {new.model_version}"}
                 events.record(connection, "job planned", by, detail, study_id=new.study_id, job_id=job_id)
-                _supersede_without_result(connection, new, job_id)
+                succession.take_over(connection, job_id, new.study_id, new.rule, asks=bool(new.question))
                 return job_id
         except IntegrityError:
             return None  # another planner was faster; the row is the same
@@ -213,8 +214,8 @@ class Ledger:
         if owners:
             overdue = or_(overdue, and_(job.c.state == JobState.RUNNING, job.c.owner.in_(owners)))
         with self.database.write() as connection:
-            rows = connection.execute(select(job).where(overdue)).all()
-            for row in rows:
+            taken_back = 0
+            for row in connection.execute(select(job).where(overdue)).all():
                 hopeless = row.attempt - row.excused >= self.maximum_attempts
                 state = JobState.QUARANTINED if hopeless else JobState.QUEUED
                 values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None, "published_at": None}
@@ -223,15 +224,18 @@ class Ledger:
                         **(row.error or {}),  # traceback and output of an attempt that could tell
                         "input": input_of(connection, row.inputs),
                         "reason": "worker-lost",
-                        "message": f"the worker was lost {row.attempt} times while running this job",
+                        "message": f"the worker was lost in attempt {row.attempt} of this job: {row.progress}",
                         "remedy": "look at the worker's log and memory, then: dicom-node jobs retry " + str(row.id),
                     }
                     values |= {"error": error, "finished_at": db_now(), "progress": str(state)}
-                connection.execute(update(job).where(job.c.id == row.id, job.c.attempt == row.attempt).values(**values))
+                still = (job.c.id == row.id, job.c.attempt == row.attempt, overdue)
+                if connection.execute(update(job).where(*still).values(**values)).rowcount == 0:
+                    continue  # another reconciler was faster, or it was cancelled meanwhile
                 kind = "job quarantined" if hopeless else "worker lost"
-                detail = {"owner": row.owner}
+                detail = {"owner": row.owner, "progress": row.progress}
                 events.record(connection, kind, "reconciler", detail, study_id=row.study_id, job_id=row.id)
-            return len(rows)
+                taken_back += 1
+            return taken_back
 
     def retry(self, job_id: int, by: str) -> JobState:
         """Queue a failed or quarantined job again, with all its attempts.
@@ -371,15 +375,3 @@ class Ledger:
 
 def _owned(claim: Claim) -> Any:
     return update(job).where(job.c.id == claim.job_id, job.c.attempt == claim.attempt, job.c.state == JobState.RUNNING)
-
-
-def _supersede_without_result(connection: Connection, new: NewJob, job_id: int) -> None:
-    without_result = (*UNFINISHED, JobState.FAILED, JobState.QUARANTINED)
-    older = and_(
-        job.c.study_id == new.study_id, job.c.rule == new.rule, job.c.id != job_id, job.c.state.in_(without_result)
-    )
-    values = {"state": JobState.SUPERSEDED, "finished_at": db_now(), "progress": f"superseded by job {job_id}"}
-    rows = connection.execute(update(job).where(older).values(**values).returning(job.c.id)).all()
-    for row in rows:
-        detail = {"by_job": job_id}
-        events.record(connection, "job superseded", "planner", detail, study_id=new.study_id, job_id=row.id)

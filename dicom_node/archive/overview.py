@@ -128,11 +128,13 @@ def _sizes(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, An
 
 
 def _jobs(connection: Connection, ids: Sequence[int]) -> dict[int, list[JobBrief]]:
-    statement = select(job.c.study_id, job.c.state, job.c.model, job.c.progress, job.c.error)
+    statement = select(job.c.study_id, job.c.state, job.c.model, job.c.progress, job.c.error, job.c.question)
     rows = connection.execute(statement.where(job.c.study_id.in_(ids)).order_by(job.c.id)).all()
     jobs: dict[int, list[JobBrief]] = defaultdict(list)
     for row in rows:
-        brief = JobBrief(JobState(row.state), row.model, row.progress, (row.error or {}).get("message", ""))
+        brief = JobBrief(
+            JobState(row.state), row.model, row.progress, (row.error or {}).get("message", ""), row.question
+        )
         jobs[row.study_id].append(brief)
     return jobs
 

@@ -72,6 +72,8 @@ def job(record: Job) -> dict[str, Any]:
         "timings": dict(record.timings),
         "versions": dict(record.versions),
         "error": error(record.error),
+        "supersedes": record.supersedes,
+        "question": record.question,
     }
 
 

@@ -11,11 +11,13 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
-from dicom_node.archive.index_drafts import later
+from dicom_node.archive.index_drafts import INCOMPLETE, later
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import InstanceState, Readiness
 from dicom_node.errors import LedgerError
+
+_REMEDY = "have the rest sent, or take it as it is with: dicom-node studies close"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class OpenSeries:
     association_ended: datetime | None
     localizer: bool  # Image Type (0008,0008) of all its images says so
     reason: str  # what was found of it last
+    calling_aes: frozenset[str]  # AE title of who sent it first
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,9 @@ class OpenStudy:
 
     id: int
     last_received: datetime
+    reason: str = ""  # what was found of it last
+    images: int = 0  # current ones of all its series
+    calling_aes: frozenset[str] = frozenset()  # AE titles of who sent its series
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Evidence:
     by: str
     reason: str
     at: datetime
+    held: bool = False  # it waits for a person
 
 
 def quiet_series(database: Database, before: datetime) -> tuple[OpenSeries, ...]:
@@ -63,8 +70,20 @@ def quiet_studies(database: Database, before: datetime) -> tuple[OpenStudy, ...]
     """Open studies that have been quiet since ``before`` and whose series are all ready."""
     where = study.c.state == Readiness.OPEN, study.c.last_received <= before, ~_unready(study.c.id).exists()
     with database.read() as connection:
-        rows = connection.execute(select(study.c.id, study.c.last_received).where(*where).order_by(study.c.id)).all()
-    return tuple(OpenStudy(row.id, row.last_received) for row in rows)
+        rows = connection.execute(select(study).where(*where).order_by(study.c.id)).all()
+        columns = (series.c.study_id, series.c.instances, series.c.calling_ae)
+        of_these = select(*columns).where(series.c.study_id.in_([row.id for row in rows]))
+        held = connection.execute(of_these).all()
+    return tuple(
+        OpenStudy(
+            id=row.id,
+            last_received=row.last_received,
+            reason=str(row.readiness.get("reason", "")),
+            images=sum(each.instances for each in held if each.study_id == row.id),
+            calling_aes=frozenset(each.calling_ae for each in held if each.study_id == row.id),
+        )
+        for row in rows
+    )
 
 
 def planes(database: Database, series_id: int) -> tuple[ImagePlane | None, ...]:
@@ -82,7 +101,7 @@ def note_series(database: Database, seen: OpenSeries, found: Evidence) -> bool:
         row = connection.execute(select(series).where(series.c.id == seen.id, *unchanged)).first()
         if row is None or not _note(connection, series, row, found, *unchanged):
             return False
-        kind = "series ready" if found.ready else "series waits"
+        kind = "series ready" if found.ready else "series held" if found.held else "series waits"
         detail = {"series_uid": seen.series_uid, "by": found.by, "reason": found.reason}
         events.record(connection, kind, found.by, detail, study_id=seen.study_id, series_id=seen.id)
         _touch(connection, seen.study_id)
@@ -90,14 +109,15 @@ def note_series(database: Database, seen: OpenSeries, found: Evidence) -> bool:
 
 
 def note_study(database: Database, seen: OpenStudy, found: Evidence) -> bool:
-    """Write that a study is whole; False where more of it came meanwhile, and nothing was written."""
+    """Write what was found of a study; False where more of it came meanwhile, and nothing was written."""
     unchanged = study.c.last_received == seen.last_received, ~_unready(study.c.id).exists()
     with database.write() as connection:
         row = connection.execute(select(study).where(study.c.id == seen.id, *unchanged)).first()
         if row is None or not _note(connection, study, row, found, *unchanged):
             return False
         detail = {"by": found.by, "reason": found.reason}
-        events.record(connection, "study ready", found.by, detail, study_id=seen.id)
+        kind = "study ready" if found.ready else "study held" if found.held else "study waits"
+        events.record(connection, kind, found.by, detail, study_id=seen.id)
         _touch(connection, seen.id)
     return True
 
@@ -134,6 +154,11 @@ def _note(
     readiness = {key: value for key, value in row.readiness.items() if key not in ("held_for", "remedy")}
     readiness |= {"by": found.by, "reason": found.reason, "at": found.at.isoformat()}
     state = Readiness.READY if found.ready else Readiness.OPEN
+    if found.held:
+        state = Readiness.HELD
+        readiness["remedy"] = _REMEDY
+        if table is study:
+            readiness["held_for"] = {INCOMPLETE: {"reason": found.reason, "remedy": _REMEDY}}
     where = table.c.id == row.id, table.c.state == row.state, *unchanged
     return connection.execute(update(table).where(*where).values(state=state, readiness=readiness)).rowcount == 1
 
@@ -157,6 +182,7 @@ def _open_series(row: Row[Any]) -> OpenSeries:
         association_ended=row.association_ended,
         localizer="LOCALIZER" in image_type,
         reason=str(row.readiness.get("reason", "")),
+        calling_aes=frozenset((row.calling_ae,)),
     )
 
 

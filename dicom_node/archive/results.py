@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from dicom_node.archive import events
 from dicom_node.archive.database import db_now
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.domain.finding import Findings
@@ -80,11 +81,16 @@ def _step_back(connection: Connection, row: Any) -> None:
         update(result_set)
         .where(result_set.c.job_id.in_(older), result_set.c.standing == "current")
         .values(standing="superseded")
-        .returning(result_set.c.id)
+        .returning(result_set.c.id, result_set.c.job_id)
     )
-    old = [int(found) for found in connection.execute(replaced).scalars()]
+    found = connection.execute(replaced).all()
+    old = [int(each.id) for each in found]
     if not old:
         return
+    for job_id in sorted({int(each.job_id) for each in found}):
+        events.record(
+            connection, "result superseded", row.owner, {"by_job": row.id}, study_id=row.study_id, job_id=job_id
+        )
     connection.execute(
         update(parcel)
         .where(parcel.c.result_set_id.in_(old), parcel.c.state == ParcelState.DUE)

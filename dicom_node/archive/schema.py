@@ -229,6 +229,8 @@ job = Table(
     Column("error", JSON),  # of the last attempt: reason, message, remedy, traceback, output
     Column("timings", JSON, nullable=False),  # stage -> seconds
     Column("versions", JSON, nullable=False),
+    Column("supersedes", Key, ForeignKey("job.id")),  # the job whose result this one replaces
+    Column("question", String(255), nullable=False, default=""),  # what a waiting job needs a person's word on
     UniqueConstraint("key", "issue"),
     Index(None, "state", "priority", "id"),
     Index(None, "study_id"),
@@ -344,6 +346,25 @@ commitment = Table(
     Column("reported_at", UtcTime),
     UniqueConstraint("site_id", "peer", "transaction_uid"),
     Index(None, "state", "next_try"),
+)
+
+census = Table(
+    "census",  # what a peer that sent images says it has of a series, or of a study
+    metadata,
+    _id(),
+    _site(),
+    Column("study_id", Key, ForeignKey("study.id"), nullable=False),
+    Column("series_uid", String(64), nullable=False),  # empty: of the whole study
+    Column("peer", String(64), nullable=False),  # who is asked
+    Column("images", Integer),  # the last answer; none: it did not tell a number
+    Column("note", Text, nullable=False),  # why there is no number
+    Column("last_image", UtcTime, nullable=False),  # of ours, when the question came up
+    Column("wanted_at", UtcTime, nullable=False),  # since when an answer is waited for
+    Column("asked_at", UtcTime),  # the last answer, or the last vain try
+    Column("tries", Integer, nullable=False),
+    Column("next_try", UtcTime),  # none: it is not asked again
+    UniqueConstraint("study_id", "series_uid"),
+    Index(None, "next_try"),
 )
 
 event = Table(

@@ -76,7 +76,7 @@ def _standing(row: Any, jobs: Sequence[Job], parcels: Sequence[Parcel]) -> Stand
         Readiness(row.state),
         row.readiness,
         row.outcome,
-        [JobBrief(found.state, found.model, found.progress, _message(found.error)) for found in jobs],
+        [JobBrief(found.state, found.model, found.progress, _message(found.error), found.question) for found in jobs],
         [brief_of(sent.state, sent.destination, sent.tries, sent.error, sent.rule) for sent in parcels],
     )
 

@@ -13,7 +13,7 @@ from dicom_node.domain.job import JobState, Priority
 from dicom_node.domain.wording import took
 from dicom_node.errors import LedgerError
 
-commands = typer.Typer(no_args_is_help=True, help="Jobs, runs of models: list, show, retry, cancel.")
+commands = typer.Typer(no_args_is_help=True, help="Jobs, runs of models: list, show, retry, cancel, approve.")
 
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Number of the job.")]
 
@@ -83,6 +83,28 @@ def cancel(context: typer.Context, job: JobArgument, as_json: Json = False) -> N
 
     with access.ledger(context) as database:
         interventions.cancel(database, job, access.person())
+    data = {"job": job, "state": str(JobState.CANCELLED)}
+    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+
+
+@commands.command()
+def approve(context: typer.Context, job: JobArgument, as_json: Json = False) -> None:
+    """Let a job run that waits for a person, and have its result replace the earlier one."""
+    from dicom_node.archive import succession
+
+    with access.ledger(context) as database:
+        succession.approve(database, job, access.person())
+    data = {"job": job, "state": str(JobState.QUEUED)}
+    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+
+
+@commands.command()
+def drop(context: typer.Context, job: JobArgument, as_json: Json = False) -> None:
+    """Have a job that waits for a person never run; the earlier result stays."""
+    from dicom_node.archive import succession
+
+    with access.ledger(context) as database:
+        succession.drop(database, job, access.person())
     data = {"job": job, "state": str(JobState.CANCELLED)}
     output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
 

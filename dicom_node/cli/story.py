@@ -43,6 +43,8 @@ def print_job(job: dict[str, Any]) -> None:
             ("chosen", job["chosen"]),
             ("attempt", job["attempt"]),
             ("progress", job["progress"] if job["state"] == "running" else ""),
+            ("replaces", f"the result of job {job['supersedes']}" if job["supersedes"] else ""),
+            ("question", job["question"]),
             ("queued", took(job["queued_seconds"])),
             ("ran", took(job["run_seconds"])),
             ("result", job["result"] if job["result"] != "current" else ""),

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from dicom_node.archive import readiness
+from dicom_node.archive import census, readiness
 from dicom_node.archive.database import Database
 from dicom_node.archive.readiness import Evidence, OpenSeries, OpenStudy
-from dicom_node.completion.policy import SeriesFacts, StudyFacts, judge_series, judge_study
+from dicom_node.completion.policy import CountFacts, SeriesFacts, StudyFacts, Verdict, judge_series, judge_study
 from dicom_node.settings import Settings
 
 
@@ -32,12 +32,15 @@ class Watch:
         self._clock = clock
         self._series_quiet = shortest_quiet(settings, "series")
         self._study_quiet = shortest_quiet(settings, "study")
+        self._peers = settings.peers
         self._waiting: dict[int, tuple[datetime, datetime]] = {}  # series -> its last image; when to look again
 
     def tick(self) -> int:
         """Judge whatever has been quiet long enough; returns how many series and studies became ready."""
         now = self._clock()
-        quiet = readiness.quiet_series(self._database, now - timedelta(seconds=self._series_quiet))
+        after_end_s = self._completion.association_end_seconds
+        shortest_s = self._series_quiet if after_end_s is None else min(self._series_quiet, after_end_s)
+        quiet = readiness.quiet_series(self._database, now - timedelta(seconds=shortest_s))
         self._waiting = {seen.id: self._waiting[seen.id] for seen in quiet if seen.id in self._waiting}
         ready = sum(self._judge_series(seen, now) for seen in quiet if not self._is_waiting(seen, now))
         studies = readiness.quiet_studies(self._database, now - timedelta(seconds=self._study_quiet))
@@ -54,20 +57,39 @@ class Watch:
             association_ended=seen.association_ended,
             planes=readiness.planes(self._database, seen.id),
             localizer=seen.localizer,
+            count=self._count(seen.calling_aes, "series", seen.study_id, seen.series_uid, seen.last_received),
         )
         verdict = judge_series(facts, now, self._completion, self._series_quiet)
         if verdict.check_again_at is not None:
             self._waiting[seen.id] = seen.last_received, verdict.check_again_at
-        if not verdict.ready and verdict.reason == seen.reason:
+        if not verdict.ready and not verdict.held and verdict.reason == seen.reason:
             return False
-        found = Evidence(verdict.ready, verdict.by, verdict.reason, now)
-        return readiness.note_series(self._database, seen, found) and verdict.ready
+        return readiness.note_series(self._database, seen, _evidence(verdict, now)) and verdict.ready
 
     def _judge_study(self, seen: OpenStudy, now: datetime) -> bool:
-        verdict = judge_study(StudyFacts(seen.last_received, 0), now, self._completion, self._study_quiet)
-        if not verdict.ready:
+        count = self._count(seen.calling_aes, "study", seen.id, census.OF_STUDY, seen.last_received)
+        facts = StudyFacts(seen.last_received, 0, seen.images, count)
+        verdict = judge_study(facts, now, self._completion, self._study_quiet)
+        if not verdict.ready and not verdict.held and verdict.reason == seen.reason:
             return False
-        return readiness.note_study(self._database, seen, Evidence(True, verdict.by, verdict.reason, now))
+        return readiness.note_study(self._database, seen, _evidence(verdict, now)) and verdict.ready
+
+    def _count(
+        self, calling_aes: frozenset[str], what: str, study_id: int, series_uid: str, since: datetime
+    ) -> CountFacts | None:
+        """What the peer says that the first of its senders names for it; None where nobody is to be asked."""
+        levels = ("series", "study") if what == "series" else ("study",)
+        asked = [
+            peer.count_at or peer.name for peer in self._peers if peer.ae_title in calling_aes and peer.count in levels
+        ]
+        if not asked:
+            return None
+        count = census.want(self._database, study_id, series_uid, asked[0], since)
+        return CountFacts(count.peer, count.images, count.note, count.wanted_at, count.asked_at is not None)
+
+
+def _evidence(verdict: Verdict, now: datetime) -> Evidence:
+    return Evidence(verdict.ready, verdict.by, verdict.reason, now, held=verdict.held)
 
 
 def shortest_quiet(settings: Settings, trigger: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
@@ -67,6 +68,45 @@ def instances_held(
             query.SOPInstanceUID = ""
             held |= {str(match.get("SOPInstanceUID", "")) for match in _ask(association, peer, query)}
     return frozenset(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """How many instances a peer says it has. None: it knows the study or series, and does not tell its number."""
+
+    study: int | None  # Number of Study Related Instances (0020,1208)
+    series: Mapping[str, int | None]  # Series Instance UID -> Number of Series Related Instances (0020,1209)
+    known: bool  # whether the peer has the study at all
+
+
+def images_reported(
+    peer: PeerSettings, calling_ae: str, study_uid: str, timeout_s: float = 10.0, *, tls: TlsSettings = NO_FILES
+) -> Reported:
+    """How many instances of a study and of each of its series the peer has (PS3.4 C.3.4), over one association.
+
+    Raises:
+        PeerError: the peer cannot be asked, or answers with a failure.
+    """
+    study, series = Dataset(), Dataset()
+    for level, query in (("STUDY", study), ("SERIES", series)):
+        query.QueryRetrieveLevel = level
+        query.StudyInstanceUID = study_uid
+    study.NumberOfStudyRelatedInstances = None
+    series.SeriesInstanceUID = ""
+    series.NumberOfSeriesRelatedInstances = None
+    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
+        studies = [found for found in _ask(association, peer, study) if found.get("StudyInstanceUID") == study_uid]
+        each = _ask(association, peer, series) if studies else []
+    counts = {str(found.get("SeriesInstanceUID", "")): _number(found, 0x00201209) for found in each}
+    return Reported(_number(studies[0], 0x00201208) if studies else None, counts, bool(studies))
+
+
+def _number(found: Dataset, tag: int) -> int | None:
+    """The value of an IS element; None where it is absent, empty or no number."""
+    try:
+        return int(found[tag].value)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _ask(association: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:

@@ -20,7 +20,7 @@ from typing import Any
 class JobState(StrEnum):
     """Where a job stands."""
 
-    WAITING = "waiting"  # for another job's findings, or for features
+    WAITING = "waiting"  # for a person's word, for another job's findings, or for features
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -78,6 +78,7 @@ class NewJob:
     explanation: Mapping[str, Any]  # of the rules
     priority: Priority = Priority.ROUTINE
     issue: int = 1
+    question: str = ""  # it waits until a person has answered; empty: it is queued at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class Job:
     error: Mapping[str, Any] | None  # reason, message, remedy, traceback, output
     timings: Mapping[str, float] = field(default_factory=dict)  # stage -> seconds
     versions: Mapping[str, str] = field(default_factory=dict)
+    supersedes: int | None = None  # the job whose result this one replaces
+    question: str = ""  # what a waiting job needs a person's word on
 
 
 def job_key(study_uid: str, inputs: Sequence[SelectedSeries], model_digest: str, parameters: Mapping[str, Any]) -> str:

@@ -44,6 +44,7 @@ class JobBrief:
     model: str
     progress: str = ""
     message: str = ""  # of its error
+    question: str = ""  # that a person is to answer before it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ def standing(
     troubled = _trouble(wanted, parcels)
     if troubled:
         return troubled
+    asking = [job for job in wanted if job.state == JobState.WAITING and job.question]
+    if asking:
+        return Standing(Stand.HELD, f"{asking[0].model} waits for a person: {asking[0].question}")
     unfinished = [job for job in wanted if job.state in UNFINISHED]
     if unfinished:
         return _working(unfinished)

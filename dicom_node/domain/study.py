@@ -37,6 +37,16 @@ class Readiness(StrEnum):
     HELD = "held"  # waits for a person
 
 
+def quiet_period(
+    last_received: datetime, association_ended: datetime | None, quiet_s: float, after_end_s: float | None
+) -> float:
+    """Seconds without a new image that are enough. The end of the association that brought the last one may shorten
+    them, and never suffices alone: senders split a series over several associations."""
+    if after_end_s is not None and association_ended is not None and association_ended >= last_received:
+        return min(quiet_s, after_end_s)
+    return quiet_s
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What the index takes from one stored object.
@@ -85,6 +95,7 @@ class SeriesView:
     readiness: Readiness = Readiness.OPEN
     readiness_reason: str = ""
     last_received: datetime | None = None  # of its current images; None: as its study
+    association_ended: datetime | None = None  # when the association that brought images of it last ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,15 @@ installed meanwhile; another selection follows the rule's ``late``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from dicom_node.archive import decisions
 from dicom_node.archive.database import Database
 from dicom_node.archive.ledger import Ledger
 from dicom_node.domain.contract import ModelContract, Status
-from dicom_node.domain.job import JobState, NewJob, Priority, SelectedSeries, job_key
-from dicom_node.domain.study import Readiness, SeriesView, StudyView
+from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries, job_key
+from dicom_node.domain.study import Readiness, SeriesView, StudyView, quiet_period
 from dicom_node.jobs.forward import Forwarder
 from dicom_node.rules.explain import explain
 from dicom_node.rules.match import Decision, RuleSet
@@ -84,7 +84,10 @@ class Planner:
         if not ready:
             return f"{what} is not whole yet" + (f" ({reason})" if reason else "")
         # Ready means quiet for the shortest time that any rule asks for; this one may ask for more.
-        quiet_s = quiet_s if rule.quiet_seconds is None else rule.quiet_seconds
+        if rule.quiet_seconds is not None:
+            quiet_s = rule.quiet_seconds
+        elif rule.trigger == "series":
+            quiet_s = quiet_period(last, winner.association_ended, quiet_s, completion.association_end_seconds)
         if reason.startswith(CLOSED):
             return ""
         left = quiet_s - (datetime.now(UTC) - last).total_seconds()
@@ -115,6 +118,7 @@ class Planner:
                 return f"job {job.id} {job.state}"
         if standing and rule.late == "ignore":
             return f"job {standing[0].id} {standing[0].state}; what came later is ignored, as the rule says"
+        question = _question(rule, standing, selected)
         destinations, withheld = self._destinations(rule, contract)
         job_id = self._ledger.plan(
             NewJob(
@@ -130,10 +134,13 @@ class Planner:
                 withheld=withheld,
                 explanation=explain([decision])[0],
                 priority=Priority[rule.priority.upper()],
+                question=question,
             )
         )
         if job_id is None:
             return "the same images were planned before"
+        if question:
+            return f"planned job {job_id}, which waits for a person: {question}"
         log.info("job %d planned: %s on series %s", job_id, contract.name, winner.series_instance_uid)
         return f"planned job {job_id} on series {winner.series_instance_uid}"
 
@@ -151,6 +158,23 @@ def _same_selection(earlier: tuple[SelectedSeries, ...], selected: SelectedSerie
     return [(e.role, e.series_id, e.instances) for e in earlier] == [
         (selected.role, selected.series_id, selected.instances)
     ]
+
+
+def _question(rule: RuleSettings, earlier: Sequence[Job], selected: SelectedSeries) -> str:
+    """What a person is to decide before a result is replaced; empty when it may be without asking."""
+    replaced = next((job for job in earlier if job.state == JobState.DONE), None)
+    if replaced is None:
+        return ""
+    had = sum(len(series.instances) for series in replaced.inputs)
+    change = f"job {replaced.id} had {had} images, now there are {len(selected.instances)}"
+    if replaced.inputs[0].series_id != selected.series_id:
+        change += f" in another series, {selected.series_uid}"
+    if rule.late == "ask":
+        return f"{change}; is its result to be replaced?"
+    age_s = (datetime.now(UTC) - replaced.created_at).total_seconds()
+    if rule.useful_for is not None and age_s > rule.useful_for:
+        return f"{change}; after more than {rule.useful_for:g} s, is its result to be replaced?"
+    return ""
 
 
 def _summary(rules: tuple[RuleSettings, ...], outcomes: list[str]) -> str:

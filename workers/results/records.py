@@ -10,6 +10,16 @@ from zoneinfo import ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that another one replaces."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultContext:
     """Which result set this is. Everything that names or dates the objects comes from here, never from the clock.
 
@@ -24,6 +34,7 @@ class ResultContext:
     time_zone: ZoneInfo | None  # the site's; None: the machine's
     station: str  # our AE title
     software_version: str
+    predecessors: tuple[Predecessor, ...] = ()  # reports that this one replaces
 
     def __post_init__(self) -> None:
         if self.content_time.tzinfo is None:

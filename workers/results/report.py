@@ -33,7 +33,7 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Code, Evaluation, Findings, Measurement, Segment
 from workers.results import codes, provenance
 from workers.results.codes import coded
-from workers.results.records import ResultContext
+from workers.results.records import Predecessor, ResultContext
 from workers.results.segmentation import stand_ins
 from workers.results.source import Source
 
@@ -64,7 +64,23 @@ def build(
         series_description=provenance.series_description(contract, "report"),
     )
     provenance.stamp(document, contract, source, context, time)
+    if context.predecessors:
+        document.PredecessorDocumentsSequence = [_predecessor(replaced) for replaced in context.predecessors]
     return document  # type: ignore[no-any-return]
+
+
+def _predecessor(replaced: Predecessor) -> Dataset:
+    """An item of Predecessor Documents Sequence (0040,A360): PS3.3 C.17.2, table C.17-3."""
+    object_ = Dataset()
+    object_.ReferencedSOPClassUID = replaced.sop_class_uid
+    object_.ReferencedSOPInstanceUID = replaced.sop_instance_uid
+    series = Dataset()
+    series.SeriesInstanceUID = replaced.series_instance_uid
+    series.ReferencedSOPSequence = [object_]
+    item = Dataset()
+    item.StudyInstanceUID = replaced.study_instance_uid
+    item.ReferencedSeriesSequence = [series]
+    return item
 
 
 def _content(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -240,6 +241,19 @@ def test_a_result_that_is_replaced_is_neither_looked_for_nor_sent_again(ledger: 
     assert parcels.to_verify("pacs") == ()
     with pytest.raises(LedgerError, match="superseded"):
         parcels.retry(old.id, "admin")
+
+
+def test_two_reconcilers_take_back_each_lost_job_once(ledger: Ledger) -> None:
+    jobs = [planned(ledger, new_job((str(number),), rule=f"rule {number}")) for number in range(6)]
+    for job_id in jobs:
+        assert ledger.claim(job_id, "a:1", LEASE_S) is not None
+        expired(ledger, job_id)
+    with ThreadPoolExecutor(4) as pool:
+        taken_back = [future.result() for future in [pool.submit(ledger.expire, ("a:1",)) for _ in range(8)]]
+    assert sum(taken_back) == len(jobs)
+    kinds = [event.kind for event in events.since(ledger.database, 0)]
+    assert kinds.count("worker lost") == len(jobs)
+    assert {found.state for found in ledger.jobs()} == {JobState.QUEUED}
 
 
 def test_messages_are_sent_once_and_again_when_the_broker_lost_them(ledger: Ledger) -> None:

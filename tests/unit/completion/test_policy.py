@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.completion.policy import SeriesFacts, StudyFacts, judge_series, judge_study
+from dicom_node.completion.policy import CountFacts, SeriesFacts, StudyFacts, judge_series, judge_study
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.settings import CompletionSettings
 
@@ -129,3 +129,63 @@ def test_a_study_waits_for_its_series_and_for_its_own_quiet_period() -> None:
     assert not verdict.ready
     assert verdict.check_again_at == NOW + timedelta(seconds=1)
     assert judge_study(StudyFacts(NOW - timedelta(seconds=10), 0), NOW, SETTINGS, quiet_seconds=10).ready
+
+
+def count(images: int | None, *, asked: bool = True, waited_s: float = 1.0, note: str = "") -> CountFacts:
+    return CountFacts("pacs", images, note, NOW - timedelta(seconds=waited_s), asked)
+
+
+def test_fewer_images_than_the_sender_has_are_waited_for_with_the_numbers() -> None:
+    verdict = judge_series(facts(30, 0, 1, 2, count=count(5)), NOW, SETTINGS)
+    assert not verdict.ready
+    assert "pacs has 5 images, 3 are here" in verdict.reason
+    assert verdict.check_again_at == NOW + timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("images", [3, 2])
+def test_the_count_is_a_lower_bound(images: int) -> None:
+    verdict = judge_series(facts(30, 0, 1, 2, count=count(images)), NOW, SETTINGS)
+    assert verdict.ready
+    assert f"pacs has {images} images, 3 are here" in verdict.reason
+
+
+def test_an_answer_is_waited_for_and_not_for_long() -> None:
+    asked = judge_series(facts(30, 0, 1, 2, count=count(None, asked=False)), NOW, SETTINGS)
+    assert not asked.ready
+    assert asked.check_again_at == NOW + timedelta(seconds=1)
+    silent = judge_series(facts(90, 0, 1, 2, count=count(None, asked=False, waited_s=60)), NOW, SETTINGS)
+    assert silent.ready
+    assert "pacs did not say within 60 s how many it has" in silent.reason
+
+
+def test_a_peer_that_does_not_tell_is_noted_and_holds_up_nothing() -> None:
+    verdict = judge_series(facts(30, 0, 1, 2, count=count(None, note="pacs does not know the study")), NOW, SETTINGS)
+    assert verdict.ready
+    assert verdict.reason.endswith("pacs does not know the study")
+
+
+@pytest.mark.parametrize("missing", [{"count": count(9)}, {"planes": [plane(z) for z in (0, 1, 3)]}])
+def test_after_the_maximum_wait_it_is_taken_as_it_is_or_held(missing: dict[str, Any]) -> None:
+    late = facts(7200, 0, 1, 2, **missing)
+    taken = judge_series(late, NOW, SETTINGS)
+    assert taken.ready
+    assert "taken as it is, though" in taken.reason
+    held = judge_series(late, NOW, SETTINGS.model_copy(update={"after_maximum": "hold"}))
+    assert (held.ready, held.held) == (False, True)
+    assert held.reason.startswith("held, since after 7200 s without a new image")
+
+
+def test_the_end_of_the_association_shortens_the_wait_where_a_setting_allows_it() -> None:
+    shorter = SETTINGS.model_copy(update={"association_end_seconds": 5.0})
+    assert judge_series(facts(5, 0, 1, 2, association_ended=NOW), NOW, shorter).ready
+    assert not judge_series(facts(4.9, 0, 1, 2, association_ended=NOW), NOW, shorter).ready
+    assert not judge_series(facts(5, 0, 1, 2), NOW, shorter).ready
+    assert not judge_series(facts(5, 0, 1, 3, association_ended=NOW), NOW, shorter).ready  # a gap still counts
+
+
+def test_a_study_waits_for_what_the_sender_has_of_it() -> None:
+    quiet = NOW - timedelta(seconds=300)
+    fewer = judge_study(StudyFacts(quiet, 0, images=3, count=count(5)), NOW, SETTINGS)
+    assert not fewer.ready
+    assert "pacs has 5 images, 3 are here" in fewer.reason
+    assert judge_study(StudyFacts(quiet, 0, images=5, count=count(5)), NOW, SETTINGS).ready

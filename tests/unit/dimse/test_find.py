@@ -9,7 +9,7 @@ from peers import free_port
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
-from dicom_node.dimse.find import STUDY_ROOT_FIND, find, instances_held
+from dicom_node.dimse.find import STUDY_ROOT_FIND, find, images_reported, instances_held
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings
 
@@ -75,6 +75,28 @@ def test_a_failure_is_an_error(serve: Serve) -> None:
 def test_a_peer_without_query_is_named(node: Node) -> None:
     with pytest.raises(PeerError, match="not accepted"):
         find(node.peer, "SCU", query(), "STUDY")
+
+
+def test_numbers_of_images_are_asked_of_study_and_series(serve: Serve) -> None:
+    def answer(event: Any) -> Any:
+        keys, match = event.identifier, Dataset()
+        match.StudyInstanceUID = keys.StudyInstanceUID
+        if keys.QueryRetrieveLevel == "STUDY":
+            match.NumberOfStudyRelatedInstances = 7
+            yield 0xFF00, match
+            return
+        for number, images in ((1, 5), (2, None)):
+            match.SeriesInstanceUID = f"1.2.{number}"
+            match.NumberOfSeriesRelatedInstances = images
+            yield 0xFF00, match
+
+    told = images_reported(serve(answer), "SCU", "1.2")
+    assert (told.study, dict(told.series), told.known) == (7, {"1.2.1": 5, "1.2.2": None}, True)
+
+
+def test_a_study_the_peer_does_not_know_has_no_number(serve: Serve) -> None:
+    told = images_reported(serve(lambda event: iter(())), "SCU", "1.2")
+    assert (told.study, dict(told.series), told.known) == (None, {}, False)
 
 
 def test_instances_of_several_series_are_asked_over_one_association(serve: Serve) -> None:

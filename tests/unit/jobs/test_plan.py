@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select, update
 
-from dicom_node.archive.database import Database, db_now
+from dicom_node.archive import succession
+from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.schema import instance, series, study
+from dicom_node.archive.results import Outcome
+from dicom_node.archive.schema import instance, job, series, study
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.job import JobState, Priority
 from dicom_node.domain.study import Readiness, SeriesView, StudyView
@@ -197,6 +199,66 @@ def test_images_that_come_late_make_a_new_job(bench: Bench) -> None:
     bench.show(view())
     assert bench.show(view(instances=31)) == 1
     assert [job.state for job in bench.ledger.jobs()] == [JobState.QUEUED, JobState.SUPERSEDED]
+
+
+def done(bench: Bench, *, planned_s_ago: float = 0.0) -> int:
+    """The job that waits has given a result."""
+    (queued,) = bench.ledger.jobs(states=(JobState.QUEUED,))
+    claim = bench.ledger.claim(queued.id, "a:1", 60.0)
+    assert claim is not None
+    bench.ledger.commit(claim, Outcome((), (), {}, {}, {}))
+    with bench.database.write() as connection:
+        connection.execute(update(job).where(job.c.id == queued.id).values(created_at=db_later(-planned_s_ago)))
+    return queued.id
+
+
+@pytest.mark.parametrize(
+    ("rule", "planned_s_ago", "asks"),
+    [
+        ({"late": "supersede"}, 10**6, False),
+        ({"late": "supersede", "useful_for": 600.0}, 300, False),
+        ({"late": "supersede", "useful_for": 600.0}, 900, True),
+        ({"late": "ask"}, 0, True),
+    ],
+)
+def test_a_result_is_replaced_by_itself_or_a_person_is_asked(
+    database: Database, rule: dict[str, object], planned_s_ago: float, *, asks: bool
+) -> None:
+    bench = Bench(database, rule)
+    bench.show(view())
+    first = done(bench, planned_s_ago=planned_s_ago)
+    assert bench.show(view(instances=31)) == 1
+    late = bench.ledger.jobs()[0]
+    assert late.supersedes == first
+    assert late.state == (JobState.WAITING if asks else JobState.QUEUED)
+    assert bool(late.question) == asks
+    assert not asks or f"job {first} had 30 images, now there are 31" in bench.outcome()
+
+
+def test_late_images_change_nothing_where_the_rule_ignores_them(database: Database) -> None:
+    bench = Bench(database, {"late": "ignore"})
+    bench.show(view())
+    done(bench)
+    assert bench.show(view(instances=31)) == 0
+    assert "what came later is ignored" in bench.outcome()
+
+
+def test_what_comes_while_no_result_is_there_never_asks(database: Database) -> None:
+    bench = Bench(database, {"late": "ask"})
+    bench.show(view())
+    assert bench.show(view(instances=31)) == 1
+    assert [found.state for found in bench.ledger.jobs()] == [JobState.QUEUED, JobState.SUPERSEDED]
+
+
+def test_a_dropped_job_is_not_asked_about_again_and_a_later_selection_is(database: Database) -> None:
+    bench = Bench(database, {"late": "ask"})
+    bench.show(view())
+    first = done(bench)
+    bench.show(view(instances=31))
+    succession.drop(bench.database, bench.ledger.jobs()[0].id, "admin")
+    assert bench.show(view(instances=31)) == 0
+    assert bench.show(view(instances=32)) == 1
+    assert bench.ledger.jobs()[0].supersedes == first
 
 
 def test_new_version_of_a_model_does_not_rerun_old_studies(bench: Bench) -> None:

@@ -213,8 +213,11 @@ def upgrade() -> None:
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("timings", sa.JSON(), nullable=False),
         sa.Column("versions", sa.JSON(), nullable=False),
+        sa.Column("supersedes", KEY, nullable=True),
+        sa.Column("question", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
+        sa.ForeignKeyConstraint(["supersedes"], ["job.id"], name=op.f("fk_job_supersedes")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
         sa.UniqueConstraint("key", "issue", name=op.f("uq_job_key_issue")),
     )
@@ -392,3 +395,25 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("forwarding", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_forwarding_parcel_id"), ["parcel_id"], unique=False)
+
+    op.create_table(
+        "census",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("study_id", KEY, nullable=False),
+        sa.Column("series_uid", sa.String(length=64), nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("last_image", UtcTime(), nullable=False),
+        sa.Column("wanted_at", UtcTime(), nullable=False),
+        sa.Column("asked_at", UtcTime(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_census_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_census_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_census")),
+        sa.UniqueConstraint("study_id", "series_uid", name=op.f("uq_census_study_id_series_uid")),
+    )
+    with op.batch_alter_table("census", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_census_next_try"), ["next_try"], unique=False)

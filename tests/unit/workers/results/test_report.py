@@ -1,13 +1,16 @@
 import math
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage
 from result_cases import CONTEXT, EMPHYSEMA, LUNG, MILLILITRE, VOLUME, contract, findings_on, series
 
 from dicom_node.domain.finding import Evaluation, Findings, Measurement, Presence
 from workers.results import report, segmentation
+from workers.results.records import Predecessor
 from workers.results.source import local_time, read
 
 
@@ -45,6 +48,21 @@ def test_one_group_per_segment_and_one_for_both_together() -> None:
         expected = [found.value for found in findings.measurements if found.segments == numbers]
         assert [m.value for m in group.get_measurements()] == pytest.approx(expected, rel=1e-12)
         assert [m.unit.value for m in group.get_measurements()] == ["ml", "[hnsf'U]"]
+
+
+def test_a_report_names_the_one_it_replaces() -> None:
+    images = series()
+    findings, source = findings_on(images), read(images)
+    context = replace(CONTEXT, predecessors=(Predecessor("1.2", "2.25.7", str(Comprehensive3DSRStorage), "2.25.8"),))
+    time = local_time(source, context)
+    seg = segmentation.build(findings, contract(), source, context, time)
+    document = report.build(findings, contract(), source, context, time, seg)
+    (study,) = document.PredecessorDocumentsSequence
+    (replaced,) = study.ReferencedSeriesSequence
+    (object_,) = replaced.ReferencedSOPSequence
+    assert (study.StudyInstanceUID, replaced.SeriesInstanceUID) == ("1.2", "2.25.7")
+    assert object_.ReferencedSOPInstanceUID == "2.25.8"
+    assert "PredecessorDocumentsSequence" not in report_of(images, findings)
 
 
 def test_sides_are_told() -> None:
