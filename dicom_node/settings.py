@@ -18,11 +18,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
 from dicom_node.toml_lines import key_text, line_of
 
 DEFAULT_FILE = Path("dicom-node.toml")
-ENVIRONMENT_PREFIX = "DICOM_NODE__"
 
 AETitle = Annotated[
     str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")
@@ -329,7 +329,7 @@ def load(file: Path | None = None, environment: Mapping[str, str] | None = None)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+)", str(error))
         raise ConfigurationError(f"not TOML: {error}", file=file, line=int(at[1]) if at else None) from error
-    _apply_environment(tree, environment)
+    override(tree, environment)
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -358,29 +358,6 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "models": settings.models.model_copy(update={"folders": folders}),
         }
     )
-
-
-def _apply_environment(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
-    for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX):
-            continue
-        parts = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if len(parts) != 2:
-            raise ConfigurationError(
-                f"the variable must be {ENVIRONMENT_PREFIX}SECTION__KEY", key=variable, remedy="rename or unset it"
-            )
-        section, key = parts
-        part = tree.setdefault(section, {})
-        if not isinstance(part, dict):
-            raise ConfigurationError(f"[[{section}]] can only be set in the file", key=variable)
-        part[key] = _environment_value(text)
-
-
-def _environment_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _explain(error: ValidationError, source: Source) -> ConfigurationError:
