@@ -1,4 +1,4 @@
-"""``python -m workers run | verify NAME | sandbox``: what the ``dicom-node`` command starts of this package."""
+"""What the ``dicom-node`` command starts of this package: ``python -m workers COMMAND``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dicom_node.archive.places import queue_name
 from dicom_node.domain.job import Priority
@@ -38,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     taking.add_argument("--device", default="auto")
     verify = commands.add_parser("verify", help="load a model and run it on a small volume")
     verify.add_argument("name")
+    _add_evaluation(commands)
     commands.add_parser("sandbox", help="tell how far models are shut in on this machine")
     given = parser.parse_args(arguments)
     if given.config:
@@ -47,6 +48,10 @@ def main(arguments: list[str] | None = None) -> int:
             return run(read_settings(), given.device)
         if given.command == "verify":
             return _verify(read_settings(), given.name)
+        if given.command == "evaluate":
+            return _evaluate(read_settings(), given)
+        if given.command == "train":
+            return _train(read_settings(), given)
         return _sandbox()
     except DicomNodeError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"{error.remedy}\n" if error.remedy else ""))
@@ -133,6 +138,47 @@ def _verify(settings: Settings, name: str) -> int:
     for check in checks:
         sys.stdout.write(f"{'ok  ' if check.ok else 'FAIL'}  {check.what}\n")
     return 0 if all(check.ok for check in checks) else 1
+
+
+def _add_evaluation(commands: Any) -> None:
+    evaluating = commands.add_parser("evaluate", help="compare a model with cases whose truth is known")
+    training = commands.add_parser("train", help="train a model by the configuration of its bundle")
+    for parser in (evaluating, training):
+        parser.add_argument("name")
+        parser.add_argument("folder", type=Path)
+    evaluating.add_argument("--part", default="")
+    evaluating.add_argument("--plots", type=Path)
+    evaluating.add_argument("--device", default="auto")
+    training.add_argument("--out", type=Path, required=True)
+    for option in ("--epochs", "--patience", "--seed"):
+        training.add_argument(option, type=int)
+    training.add_argument("--anew", action="store_true")
+
+
+def _evaluate(settings: Settings, given: argparse.Namespace) -> int:
+    from dicom_node.catalogue import Catalogue
+    from workers.evaluation.run import evaluate
+
+    contract = Catalogue.load(settings).get(given.name)
+    told = evaluate(contract, given.folder, part=given.part, device=given.device, told=_tell)
+    if given.plots:
+        from workers.evaluation.charts import draw
+
+        told["plots"] = [str(file) for file in draw(told, given.plots)]
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+def _train(settings: Settings, given: argparse.Namespace) -> int:
+    from dicom_node.catalogue import Catalogue
+    from workers.evaluation.training import Wish, train
+
+    wish = Wish(given.epochs, given.patience, given.seed, given.anew)
+    return 1 if train(Catalogue.load(settings).get(given.name), given.folder, given.out, wish, _tell) else 0
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _sandbox() -> int:

@@ -1,4 +1,4 @@
-"""What ``configs/train.json`` needs beyond MONAI: the cases of a split, the rate of learning, the curve as a table."""
+"""What ``configs/train.json`` needs beyond MONAI: weights to start from, a split, the rate of learning, the curve."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 
 
@@ -22,6 +23,19 @@ def latest(folder: str) -> str:
     """The newest checkpoint in ``folder``, to go on from; empty where there is none."""
     found = sorted(Path(folder).glob("checkpoint_*.pt"), key=os.path.getmtime)
     return str(found[-1]) if found else ""
+
+
+def started(network: torch.nn.Module, file: str) -> torch.nn.Module:
+    """``network`` with the weights in ``file`` (of one network, or an ensemble's first), where there is one.
+
+    Raises:
+        RuntimeError: they are the weights of another network.
+    """
+    if file:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        first = {name.removeprefix("members.0."): w for name, w in state.items() if name.startswith("members.0.")}
+        network.load_state_dict(first or state)
+    return network
 
 
 def rate(iteration: int, warm: int, cool_from: int, end: int) -> float:

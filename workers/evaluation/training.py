@@ -1,0 +1,112 @@
+"""Training by the configuration of a bundle, on cases in a folder: a site's own SEGs beside their series, or NIfTI.
+
+The bundle's ``configs/train.json`` is run as ``python -m monai.bundle run`` would run it. It takes ``dataset_dir``,
+``split_file``, ``output_dir``, ``max_epochs``, ``patience``, ``seed`` and ``start_from``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from dicom_node.domain.contract import ModelContract
+from dicom_node.errors import ContractError, InputError
+from workers.evaluation import cases
+
+CONFIGURATION = "configs/train.json"
+_FEWEST_CASES = 5
+_HELD_BACK = 0.2  # share of the cases for validation
+_DEFAULT_SEED = 20261126
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a person may choose about a training; None leaves it to the bundle."""
+
+    epochs: int | None = None
+    patience: int | None = None
+    seed: int | None = None
+    anew: bool = False  # from random weights instead of the model's
+
+
+def train(
+    contract: ModelContract, folder: Path, out: Path, wish: Wish, told: Callable[[str], None] = lambda line: None
+) -> int:
+    """Prepare the cases of ``folder`` in ``out``, and train there; returns the exit status of MONAI's program.
+
+    A folder whose names are all in the model's own split is divided as that one is; any other by the seed, a fifth for
+    validation. What is in ``out`` already is used: a training that was stopped goes on.
+
+    Raises:
+        ContractError: the bundle has no training configuration.
+        InputError: there are too few cases, or one cannot be used; names the file.
+    """
+    if not (contract.folder / CONFIGURATION).is_file():
+        raise ContractError(
+            "the bundle cannot be trained: it has no such file",
+            file=contract.folder / CONFIGURATION,
+            reason="no-training",
+        )
+    names = [case.name for case in _prepared(contract, folder, out / "data", told)]
+    split = out / "split.json"
+    split.write_text(json.dumps(_split(contract, names, wish.seed), indent=1), encoding="utf-8")
+    return subprocess.run(_command(contract, out, split, wish), cwd=contract.folder, check=False).returncode
+
+
+def _prepared(contract: ModelContract, folder: Path, data: Path, told: Callable[[str], None]) -> tuple[cases.Case, ...]:
+    """The cases as NIfTI in ``data``, image and truth on one grid."""
+    found = cases.find(folder)
+    for part in ("images", "labels"):
+        (data / part).mkdir(parents=True, exist_ok=True)
+    for case in found:
+        image, labels = (data / part / f"{case.name}.nii.gz" for part in ("images", "labels"))
+        if image.is_file() and labels.is_file():
+            continue
+        volume = cases.image_of(case, contract)
+        truth = cases.truth_of(case, contract, volume.grid)
+        affine = volume.grid.ras_affine_whd()
+        nibabel.save(nibabel.Nifti1Image(volume.array.T, affine), image)
+        nibabel.save(nibabel.Nifti1Image(truth.T, affine), labels)
+    told(f"{len(found)} cases in {data}")
+    return found
+
+
+def _split(contract: ModelContract, names: Sequence[str], seed: int | None) -> dict[str, object]:
+    """Names for training and validation."""
+    own = contract.folder / "configs" / "split.json"
+    if own.is_file():
+        parts = json.loads(own.read_text(encoding="utf-8"))
+        parts = {part: parts[part] for part in ("training", "validation", "test")}
+        if set(names) <= {name for part in parts.values() for name in part}:
+            return {part: [name for name in there if name in names] for part, there in parts.items()}
+    if len(names) < _FEWEST_CASES:
+        raise InputError(
+            f"{len(names)} cases are too few to train on",
+            reason="too-few-cases",
+            remedy=f"at least {_FEWEST_CASES} are needed, a fifth of them to see when to stop",
+        )
+    order = np.random.default_rng(_DEFAULT_SEED if seed is None else seed).permutation(len(names))
+    held = max(1, round(_HELD_BACK * len(names)))
+    return {
+        "validation": sorted(names[i] for i in order[:held]),
+        "training": sorted(names[i] for i in order[held:]),
+        "test": [],
+    }
+
+
+def _command(contract: ModelContract, out: Path, split: Path, wish: Wish) -> list[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", CONFIGURATION]
+    command += ["--dataset_dir", str(out / "data"), "--split_file", str(split), "--output_dir", str(out)]
+    for option, value in (("max_epochs", wish.epochs), ("patience", wish.patience), ("seed", wish.seed)):
+        if value is not None:
+            command += [f"--{option}", str(value)]
+    if contract.weights and not wish.anew:
+        command += ["--start_from", str(contract.folder / contract.weights[0].path)]
+    return command
