@@ -24,7 +24,8 @@ from pynetdicom import AE
 
 from benchmarks.studies import chest_ct, size_mb, small, write_copies
 from benchmarks.table import Row, median, report, version_of
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.settings import PeerSettings
 
 ROUNDS = 3

@@ -16,7 +16,7 @@
     │   ├── ModelCrashed          its process died
     │   └── ModelOutputError      what it returned does not fit its contract
     ├── ResultError               an object we wrote does not read back as what was found
-    ├── PeerError                 a DICOM peer is unreachable, or refuses; tried again
+    ├── PeerError                 a peer is unreachable, or refuses; tried again
     ├── BrokerError               the broker is unreachable; tried again
     └── LedgerError               the ledger cannot do what was asked
         └── Fenced                this attempt no longer owns its job; it must commit nothing
@@ -175,9 +175,15 @@ class ResultError(DicomNodeError):
 
 
 class PeerError(DicomNodeError):
-    """A DICOM peer is unreachable or refuses. Tried again."""
+    """A peer is unreachable or refuses. Tried again, not before ``retry_after_s`` seconds where the peer says so."""
 
     default_reason = "peer"
+
+    def __init__(
+        self, message: str, *, reason: str | None = None, remedy: str = "", retry_after_s: float = 0.0
+    ) -> None:
+        super().__init__(message, reason=reason, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class BrokerError(DicomNodeError):

@@ -22,9 +22,9 @@ from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
+from dicom_node.delivery.kinds import kinds_of_destinations
 from dicom_node.dimse.commitment import send_report
-from dicom_node.dimse.find import images_reported, instances_held
-from dicom_node.dimse.send import Sender
+from dicom_node.dimse.find import images_reported
 from dicom_node.errors import DicomNodeError
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
@@ -96,8 +96,7 @@ class Node:
         self._publisher = Publisher(settings)
         indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints)
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
-        sender = Sender(settings.delivery.timeout_seconds, settings.tls)
-        self._courier = Courier(settings, self.parcels, sender.outcomes, partial(instances_held, tls=settings.tls))
+        self._courier = Courier(settings, self.parcels, kinds_of_destinations(settings))
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)

@@ -6,7 +6,6 @@ type or value is refused with file, line, key and what was expected.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -16,32 +15,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
+from dicom_node.peer_settings import AETitle, Name, Port, Seconds, Section
+from dicom_node.peer_settings import PeerSettings as PeerSettings  # read from here by all who know the settings
 from dicom_node.toml_lines import key_text, line_of
 
 DEFAULT_FILE = Path("dicom-node.toml")
 
-AETitle = Annotated[
-    str, Field(min_length=1, max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$")
-]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(ge=0)]
-Name = Annotated[str, Field(min_length=1, max_length=64)]
 
-
-_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-_FINGERPRINT = re.compile(r"sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
-_SUBJECT = re.compile(r"(CN|O|OU|C|L|ST)=[^,=]+(,\s*(CN|O|OU|C|L|ST)=[^,=]+)*")
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class NodeSettings(_Section):
+class NodeSettings(Section):
     """Who we are on the network and where we keep things."""
 
     ae_title: AETitle = "DICOMNODE"
@@ -73,7 +58,7 @@ class NodeSettings(_Section):
         return name
 
 
-class TlsSettings(_Section):
+class TlsSettings(Section):
     """DICOM over TLS, as BCP 195 (RFC 9325) has it: PS3.15 B.12."""
 
     certificate: Annotated[Path, Field(strict=False)] | None = None  # PEM, with its chain; None: we accept no TLS
@@ -83,26 +68,26 @@ class TlsSettings(_Section):
     client_certificates: Literal["required", "none"] = "required"  # of peers that connect to us
 
 
-class WebSettings(_Section):
+class WebSettings(Section):
     """The pages and the API."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """``sqlite`` (a file in the data directory) or a SQLAlchemy URL of PostgreSQL."""
 
     url: str = "sqlite"
 
 
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """``embedded`` (a broker of our own on a unix socket), or ``redis://…``."""
 
     url: str = "embedded"
 
 
-class CompletionSettings(_Section):
+class CompletionSettings(Section):
     """When a series or study counts as whole."""
 
     quiet_seconds: Seconds = 30.0
@@ -113,7 +98,7 @@ class CompletionSettings(_Section):
     after_maximum: Literal["take", "hold"] = "take"  # what is missing then: taken as it is, or held for a person
 
 
-class WorkerSettings(_Section):
+class WorkerSettings(Section):
     """How models are run."""
 
     devices: tuple[str, ...] = Field(default=("auto",), strict=False)  # one worker each: auto, cpu, cuda:0 …
@@ -124,13 +109,13 @@ class WorkerSettings(_Section):
     at_once: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)  # model -> jobs at the same time
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Where bundles are looked for, before those that are shipped."""
 
     folders: tuple[Annotated[Path, Field(strict=False)], ...] = Field(default=(), strict=False)
 
 
-class DeliverySettings(_Section):
+class DeliverySettings(Section):
     """How results are sent, sent again, and looked for."""
 
     first_pause_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -138,59 +123,10 @@ class DeliverySettings(_Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # for the connection, each part of an object, each answer
     refused_after_tries: Annotated[int, Field(ge=1)] = 3  # refusals in a row, before a person must act
     verify_after_seconds: Seconds = 10.0  # from the last Success to the first look into the peer
+    commitment_wait_seconds: Annotated[float, Field(gt=0)] = 3600.0  # for an answer, before a peer is asked again
 
 
-class PeerSettings(_Section):
-    """A DICOM application entity we know."""
-
-    name: Name
-    ae_title: AETitle
-    host: Annotated[str, Field(min_length=1)]
-    port: Port
-    clinical: bool = False  # true: results of research models are held back from it
-    verify: Literal["find", "none"] = "find"  # how it is asked whether it has what it took
-    receive: bool = True  # whether it may send to us
-    addresses: tuple[str, ...] = Field(default=(), strict=False)  # where it may call from; empty: anywhere
-    called_ae_titles: tuple[AETitle, ...] = Field(default=(), strict=False)  # what it may call us beside node.ae_title
-    tls: bool = False  # it is reached over TLS, and must use TLS itself
-    certificate: str = ""  # "sha256:<fingerprint>" or parts of the subject that it must have
-    sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs it may send; empty: all
-    maximum_associations: Annotated[int, Field(ge=1)] | None = None  # of it at the same time
-    objects_per_second: Annotated[float, Field(gt=0)] | None = None  # it is slowed down to
-    bytes_per_second: Annotated[int, Field(ge=1)] | None = None  # likewise
-    commitment: Literal["off", "archive", "relay"] = "off"  # what its Storage Commitment requests are answered by
-    commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
-    count: Literal["none", "series", "study"] = "none"  # what of it is counted by C-FIND before it counts as whole
-    count_at: str = ""  # name of the peer that is asked for the count; empty: itself
-
-    @field_validator("addresses")
-    @classmethod
-    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            try:
-                ipaddress.ip_network(address, strict=False)
-            except ValueError as error:
-                raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
-        return addresses
-
-    @field_validator("sop_classes")
-    @classmethod
-    def _are_uids(cls, uids: tuple[str, ...]) -> tuple[str, ...]:
-        for uid in uids:
-            if _UID.fullmatch(uid) is None:
-                raise ValueError(f"{uid!r} should be a UID such as '1.2.840.10008.5.1.4.1.1.2'")
-        return uids
-
-    @field_validator("certificate")
-    @classmethod
-    def _is_fingerprint_or_subject(cls, text: str) -> str:
-        fingerprint = text.startswith("sha256:")
-        if text and not (_FINGERPRINT if fingerprint else _SUBJECT).fullmatch(text):
-            raise ValueError("Input should be 'sha256:' and 64 hex digits, or a subject such as 'CN=ct1,O=Clinic'")
-        return text
-
-
-class RuleSettings(_Section):
+class RuleSettings(Section):
     """Which model runs on what, or, without a model, what is sent on; compiled by ``dicom_node.rules``."""
 
     name: Name
@@ -220,7 +156,7 @@ def _check_count(index: int, peer: PeerSettings, known: Sequence[str]) -> None:
         raise ValueError(f'@peers.{index}.count_at@nobody is asked without a count; set count = "series" or "study"')
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything the node is told."""
 
     node: NodeSettings = NodeSettings()
@@ -258,8 +194,9 @@ class Settings(_Section):
             missing = "key" if self.tls.key is None else "certificate"
             raise ValueError(f"@tls.{missing}@is missing; a certificate and its key belong together")
         known = [peer.name for peer in self.peers]
+        asked = [peer.name for peer in self.peers if peer.kind == "dicom"]
         for index, peer in enumerate(self.peers):
-            _check_count(index, peer, known)
+            _check_count(index, peer, asked)
         for index, rule in enumerate(self.rules):
             for destination in rule.send_to:
                 if destination not in known:
@@ -351,11 +288,13 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
     folders = tuple((folder / path.expanduser()).resolve() for path in settings.models.folders)
     files = {name: getattr(settings.tls, name) for name in ("certificate", "key", "ca")}
     anchored = {name: file and (folder / file.expanduser()).resolve() for name, file in files.items()}
+    peers = tuple(peer.anchored(folder) for peer in settings.peers)
     return settings.model_copy(
         update={
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
             "tls": settings.tls.model_copy(update=anchored),
             "models": settings.models.model_copy(update={"folders": folders}),
+            "peers": peers,
         }
     )
 
@@ -367,7 +306,7 @@ def _explain(error: ValidationError, source: Source) -> ConfigurationError:
     message = str(first["msg"]).removeprefix("Value error, ")
     marked = re.match(r"@([^@]+)@(.*)", message, re.DOTALL)
     if marked:
-        path = [int(part) if part.isdigit() else part for part in marked[1].split(".")]
+        path += [int(part) if part.isdigit() else part for part in marked[1].split(".")]
         message = marked[2]
     elif first["type"] == "extra_forbidden":
         message = f"unknown key {path[-1]!r}; known here: {', '.join(_known_keys(path))}"

@@ -26,11 +26,12 @@ from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import UID  # noqa: E402
 from pynetdicom.presentation import build_context  # noqa: E402
 
-from dicom_node.dimse import associate, command, commitment, find, send, tls  # noqa: E402
+from dicom_node.dimse import associate, command, commitment, commitment_request, find, send, tls  # noqa: E402
 from dicom_node.dimse.admission import PERMANENT, TRANSIENT, Caller, Rejection, admit, congested, full  # noqa: E402
 from dicom_node.dimse.contexts import VERIFICATION, accepted, is_storable  # noqa: E402
-from dicom_node.domain import identifiers  # noqa: E402
+from dicom_node.domain import identifiers, sending  # noqa: E402
 from dicom_node.domain.commitment import PUSH_MODEL, FailureReason  # noqa: E402
+from dicom_node.domain.commitment_answer import Action, Answer, judge  # noqa: E402
 from dicom_node.reception import stow  # noqa: E402
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings, TlsSettings  # noqa: E402
 from dicom_node.web import stow as web_stow  # noqa: E402
@@ -69,7 +70,7 @@ def services() -> str:
     rows += [(named(made.SOPClassUID), "yes", _taken([made.SOPClassUID])) for made in results.encoded()]
     rows += [
         (named(find.STUDY_ROOT_FIND), "yes", _taken([find.STUDY_ROOT_FIND])),
-        (named(PUSH_MODEL), "no", 'for peers with `commitment = "archive"`'),
+        (named(PUSH_MODEL), 'of peers with `verify = "commitment"`', 'for peers with `commitment = "archive"`'),
     ]
     return table(("SOP class", "as SCU", "as SCP"), rows)
 
@@ -97,15 +98,22 @@ def acceptor_contexts() -> str:
         (named(PUSH_MODEL), "<br>".join(map(named, build_context(PUSH_MODEL).transfer_syntax))),
     ]
     heads = ("abstract syntax", "transfer syntaxes", "role", "extended negotiation")
-    return table(heads, [(*row, "SCP", "none") for row in rows])
+    roles = ["SCP", "SCP", "SCP; SCU by role selection"]
+    return table(heads, [(*row, role, "none") for row, role in zip(rows, roles, strict=True)])
 
 
 def requestor_contexts() -> str:
     """Presentation contexts that are proposed."""
     queried = find._PROPOSAL
     rows: list[Cells] = [(named(VERIFICATION), named("1.2.840.10008.1.2"))]
-    rows += [(named(made.SOPClassUID), named(made.file_meta.TransferSyntaxUID)) for made in results.encoded()]
+    for made in results.encoded():
+        meta = made.file_meta
+        outgoing = sending.OutgoingObject(Path(), made.SOPClassUID, made.SOPInstanceUID, meta.TransferSyntaxUID)
+        proposals = send._proposals(outgoing)
+        rows += [(named(each.abstract_syntax), named(*each.transfer_syntaxes)) for each in proposals]
     rows += [(named(queried.abstract_syntax), "<br>".join(map(named, queried.transfer_syntaxes)))]
+    asked = commitment_request._PROPOSAL
+    rows += [(named(asked.abstract_syntax), "<br>".join(map(named, asked.transfer_syntaxes)))]
     reported = (named(PUSH_MODEL), "<br>".join(map(named, build_context(PUSH_MODEL).transfer_syntax)))
     told = [*((*row, "SCU") for row in rows), (*reported, "SCP, by role selection")]
     return table(("abstract syntax", "transfer syntaxes", "role"), told)
@@ -201,10 +209,10 @@ def sent_statuses() -> str:
 
 
 def _behaviour(status: int) -> str:
-    reason = send._reason(status)
-    if send.stored(status):
+    reason = sending.reason_of(status)
+    if sending.stored(status):
         return "the peer has it; it is not sent again"
-    if reason in send.REFUSALS:
+    if reason in sending.REFUSALS:
         tries = DeliverySettings().refused_after_tries
         return f"`{reason}`: after {tries} such answers in a row (`delivery.refused_after_tries`) a person must act"
     return f"`{reason}`: sent again, with growing pauses"
@@ -255,6 +263,24 @@ def stow_reasons() -> str:
     return table(("code", "when"), [(f"{code:04X}", meaning) for code, meaning in meanings.items()])
 
 
+_CONSEQUENCES = {
+    Action.SEND: "sent again; after 3 times a person must act",
+    Action.REFUSE: "a person must act",
+    Action.ASK: "asked again, 3 times at most",
+    Action.LOOK: "looked for by C-FIND",
+}
+
+
+def commitment_answers() -> str:
+    """What follows from the Failure Reasons of a peer that we ask for commitment."""
+    rows = []
+    for code in (0x0112, 0x0119, 0x0122, 0x0110, 0x0213, 0x0131, 0xFFFF):
+        judged = judge(["1.2"], Answer("1.2.3", frozenset(), {"1.2": code}))
+        what = judged.words.partition(": 0x")[2][5:]
+        rows.append(("any other" if code == 0xFFFF else f"{code:04X} ({what})", _CONSEQUENCES[judged.action]))
+    return table(("Failure Reason", "the object is"), rows)
+
+
 def commitment_statuses() -> str:
     """What an N-ACTION of Storage Commitment is answered, and why objects are refused."""
     answers = [
@@ -263,6 +289,7 @@ def commitment_statuses() -> str:
         (commitment.NO_SUCH_INSTANCE, "of another SOP instance than the well-known one"),
         (commitment.INVALID_ARGUMENT, "no objects, what is no UID, or a Transaction UID that is in use for others"),
         (commitment.NO_SUCH_ACTION, "of another Action Type ID than 1"),
+        (commitment.NOT_AUTHORIZED, "of a peer that may report, and not ask"),
     ]
     reasons = {
         FailureReason.NO_SUCH_OBJECT: "we never had it",
@@ -316,6 +343,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "rejections": rejections,
     "store-statuses": store_statuses,
     "commitment-statuses": commitment_statuses,
+    "commitment-answers": commitment_answers,
     "sent-statuses": sent_statuses,
     "query-keys": query_keys,
     "stow": stow_service,

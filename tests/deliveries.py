@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import artifact, parcel
+from dicom_node.delivery.commit import Committer
+from dicom_node.delivery.destination import Destinations, Paid
+from dicom_node.delivery.kinds import kinds_of_destinations
 from dicom_node.delivery.lane import Lane
 from dicom_node.delivery.verify import Verifier
-from dicom_node.dimse.find import instances_held
-from dicom_node.dimse.send import OutgoingObject, Sender, SendOutcome
 from dicom_node.domain.parcel import Parcel
+from dicom_node.domain.sending import OutgoingObject, SendOutcome
 from dicom_node.errors import PeerError
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
 
@@ -41,8 +44,10 @@ class ScriptedPeer:
     associations: list[list[str]] = field(default_factory=list)  # what each was opened for
     held: set[str] = field(default_factory=set)
 
+    looks_by = "C-FIND"
+
     def send(
-        self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
+        self, peer: PeerSettings, objects: Sequence[OutgoingObject], paid: Paid
     ) -> Generator[SendOutcome, None, None]:
         if self.unreachable:
             raise PeerError(f"{peer.name}: connection refused", reason="refused", remedy="start it")
@@ -56,17 +61,13 @@ class ScriptedPeer:
             if reason in LOST:
                 yield from (SendOutcome(other.sop_instance_uid, None, False, reason, "not-sent") for other in left)
 
-    def holds(self, peer: PeerSettings, calling_ae: str, study_uid: str, series_uids: Iterable[str]) -> frozenset[str]:
+    def holds(self, peer: PeerSettings, objects: Sequence[OutgoingObject]) -> frozenset[str]:
         if self.cannot_tell:
             raise PeerError(f"{peer.name}: {self.cannot_tell}", reason=self.cannot_tell)
         return frozenset(self.held)
 
-
-class RealPeer:
-    """Whoever listens at the port of the peer."""
-
-    send = staticmethod(Sender(2).outcomes)
-    holds = staticmethod(instances_held)
+    def close(self) -> None:
+        """Nothing is kept open."""
 
 
 @dataclass
@@ -75,7 +76,8 @@ class Bench:
 
     database: Database
     settings: Settings
-    peer: ScriptedPeer | RealPeer
+    scripted: ScriptedPeer | None = None  # None: whoever listens at the port of the peer, or the folder
+    same_association_s: float = 0.5
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -83,9 +85,24 @@ class Bench:
         return Parcels(self.database)
 
     @property
+    def peer(self) -> ScriptedPeer:
+        """The one that does as it is told."""
+        assert self.scripted is not None
+        return self.scripted
+
+    @cached_property
+    def destinations(self) -> Destinations:
+        """All kinds, or the scripted peer alone."""
+        return {"dicom": self.scripted} if self.scripted else kinds_of_destinations(self.settings)
+
+    @property
+    def committer(self) -> Committer:
+        verifier = Verifier(self.settings, self.parcels, self.destinations)
+        return Committer(self.settings, self.parcels, verifier, self.same_association_s)
+
+    @property
     def lane(self) -> Lane:
-        verifier = Verifier(self.settings, self.parcels, self.peer.holds)
-        return Lane(self.settings, self.parcels, self.peer.send, verifier, self.stop)
+        return Lane(self.settings, self.parcels, self.destinations, self.committer, self.stop)
 
     def add(self, destination: str = "pacs", objects: int = 2, size: int = 2048) -> int:
         """A due parcel of new results: CT images ``2.25.<job>.<n>`` of about ``size`` bytes."""
@@ -101,7 +118,7 @@ class Bench:
                 made |= {"transfer_syntax": ExplicitVRLittleEndian, "digest": "0", "size": 3, "kind": "seg"}
                 path = f"{job}.{n}.dcm"
                 connection.execute(insert(artifact).values(site_id=1, result_set_id=result_set, path=path, **made))
-                _write(self.settings.node.data_dir / path, made, f"1.2.826.0.1.{number}", size)
+                write_image(self.settings.node.data_dir / path, made, f"1.2.826.0.1.{number}", size)
             return writer.parcel(study, result_set, "due", destination=destination)
 
     def parcel(self, parcel_id: int) -> Parcel:
@@ -121,18 +138,20 @@ class Bench:
             self.lane.run("pacs")
 
 
-def bench_in(database: Database, data_dir: Path, *ports: int) -> Bench:
-    """Looks for what was sent come at once. With the ports of real peers, it is sent to these."""
-    peers = tuple(
+def bench_in(database: Database, data_dir: Path, *ports: int, peers: Sequence[PeerSettings] = ()) -> Bench:
+    """Looks for what was sent come at once. With the ports or entries of real peers, it is sent to these."""
+    real = bool(ports or peers)
+    peers = tuple(peers) or tuple(
         PeerSettings(name=name, ae_title=name.upper(), host="127.0.0.1", port=port)
         for name, port in zip(("pacs", "other"), (*ports, 104, 104), strict=False)
     )
     delivery = DeliverySettings(verify_after_seconds=0, timeout_seconds=2)
     settings = Settings(node=NodeSettings(data_dir=data_dir), peers=peers, delivery=delivery)
-    return Bench(database, settings, RealPeer() if ports else ScriptedPeer())
+    return Bench(database, settings, None if real else ScriptedPeer())
 
 
-def _write(path: Path, made: dict[str, Any], study_uid: str, size: int) -> None:
+def write_image(path: Path, made: dict[str, Any], study_uid: str, size: int) -> None:
+    """A file of a CT image with these UIDs, of about ``size`` bytes."""
     image = Dataset()
     image.SOPClassUID, image.SOPInstanceUID = made["sop_class"], made["sop_uid"]
     image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, made["series_uid"]

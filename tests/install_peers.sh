@@ -3,13 +3,14 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin"
-packages="dcmtk orthanc redis-server postgresql strace openssl default-jre-headless libpixelmed-java libsaxonb-java"
+packages="dcmtk orthanc orthanc-dicomweb redis-server postgresql strace openssl default-jre-headless libpixelmed-java libsaxonb-java"
 
 missing=""
 for program in dsrdump Orthanc redis-server strace openssl java; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+test -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so || missing="$missing orthanc-dicomweb"
 for jar in pixelmed saxonb; do
     test -e "/usr/share/java/$jar.jar" || missing="$missing $jar.jar"
 done

@@ -32,6 +32,8 @@ PACKAGES = {
     "java": "default-jre-headless libpixelmed-java libsaxonb-java",
 }
 
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
 # DCMTK, and Orthanc with it, waits 40 ms per message unless told otherwise.
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
@@ -163,6 +165,13 @@ class Orthanc:
                 [executable, "--verbose", str(file)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=ENVIRONMENT
             )
         wait_until(self._answers, f"Orthanc to start, see {self.folder / 'orthanc.log'}", seconds=60)
+
+    def serve_dicomweb(self) -> str:
+        """Have it serve DICOMweb from its next start on; the URL."""
+        if not DICOMWEB_PLUGIN.exists():
+            unavailable("Orthanc's DICOMweb plugin is not installed", "apt-get install orthanc-dicomweb")
+        self.options |= {"Plugins": [str(DICOMWEB_PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}}
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     def stop(self) -> None:
         """End it; what it stored stays."""

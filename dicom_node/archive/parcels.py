@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from dicom_node.archive import events
+from dicom_node.archive.claims import TO_SEND
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.forwarding import leave_out_superseded
 from dicom_node.archive.results import artifact_of
@@ -16,9 +17,8 @@ from dicom_node.archive.schema import artifact, instance, job, parcel, result_se
 from dicom_node.domain.parcel import Artifact, Parcel, ParcelState
 from dicom_node.errors import DicomNodeError, LedgerError
 
-_TO_SEND = and_(parcel.c.state == ParcelState.DUE, parcel.c.next_try <= db_now())
-_TO_VERIFY = and_(parcel.c.state == ParcelState.SENT, parcel.c.verify_at <= db_now())
 _UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
+_ARRIVED = (ParcelState.SENT, ParcelState.PRESENT)  # it may still turn out to be committed to, or not to be there
 _AFRESH: dict[str, Any] = {
     "state": ParcelState.DUE,
     "next_try": db_now(),
@@ -38,19 +38,14 @@ class Parcels:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def destinations(self) -> frozenset[str]:
-        """Destinations to which something is to be sent now, or where something is to be looked for."""
-        with self.database.read() as connection:
-            statement = select(parcel.c.destination).where(or_(_TO_SEND, _TO_VERIFY)).distinct()
-            return frozenset(connection.execute(statement).scalars())
-
     def due(self, destination: str | None = None, limit: int = 100) -> tuple[Parcel, ...]:
-        """Parcels that are to be sent now, oldest first."""
-        return self._read(_of(destination, _parcels().where(_TO_SEND).limit(limit)))
+        """Parcels that are to be sent now and that no lane has claimed, oldest first."""
+        return self._read(_of(destination, _parcels().where(TO_SEND).limit(limit)))
 
-    def to_verify(self, destination: str, limit: int = 100) -> tuple[Parcel, ...]:
-        """Sent parcels that are to be looked for in the peer now, oldest first."""
-        return self._read(_of(destination, _parcels().where(_TO_VERIFY).limit(limit)))
+    def claimed(self, numbers: Sequence[int]) -> tuple[Parcel, ...]:
+        """Parcels by their numbers, in this order."""
+        found = {record.id: record for record in self._read(_parcels().where(parcel.c.id.in_(numbers)))}
+        return tuple(found[number] for number in numbers if number in found)
 
     def all(
         self, *, study_id: int | None = None, states: Sequence[ParcelState] = (), limit: int = 1000
@@ -114,12 +109,22 @@ class Parcels:
         """The peer will not take it as it is, or does not keep it: a person must act."""
         told = _told(error, sop_uid)
         values = {"state": ParcelState.REFUSED, "tries": parcel.c.tries + 1, "error": told, "verify_at": None}
-        self._change(parcel_id, (ParcelState.DUE, ParcelState.SENT), values, "parcel refused", by, _shown(told))
+        self._change(parcel_id, (ParcelState.DUE, *_ARRIVED), values, "parcel refused", by, _shown(told))
 
     def present(self, parcel_id: int, words: str, by: str = "courier") -> None:
         """Every object was found in the peer."""
         values = {"state": ParcelState.PRESENT, "verify_at": None, "verification": words, "losses": 0}
         self._change(parcel_id, ParcelState.SENT, values, "parcel present", by)
+
+    def committed(self, parcel_id: int, words: str, by: str = "courier") -> None:
+        """The peer has taken responsibility for every object."""
+        values = {"state": ParcelState.COMMITTED, "verify_at": None, "verification": words, "losses": 0}
+        self._change(parcel_id, _ARRIVED, values, "parcel committed", by)
+
+    def stays_present(self, parcel_id: int, words: str) -> None:
+        """What came later does not change that it was found in the peer."""
+        with self.database.write() as connection:
+            _update(connection, parcel_id, ParcelState.PRESENT, {"verify_at": None, "verification": words})
 
     def look_again(self, parcel_id: int, words: str, pause_s: float) -> None:
         """It could not be told yet whether the peer has it; ask again after the pause."""
@@ -148,7 +153,7 @@ class Parcels:
                 "verification": "",
                 "error": told,
             }
-            row = _update(connection, parcel_id, ParcelState.SENT, values)
+            row = _update(connection, parcel_id, _ARRIVED, values)
             if row is not None:
                 leave_out_superseded(connection, parcel_id)
                 _record(connection, row, "parcel lost", by, _shown(told))

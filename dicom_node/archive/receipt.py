@@ -46,12 +46,12 @@ class Receipt:
         return json.dumps(content, separators=(",", ":")).encode("ascii")
 
 
-def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, receipt: Receipt) -> bytes:
+def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, receipt: Receipt | None = None) -> bytes:
     """Preamble and file meta information of PS3.10 7.1, to stand before a data set.
 
-    The UIDs of the object are bytes as its sender wrote them, since even a malformed one is kept.
+    The UIDs of the object are bytes as its sender wrote them, since even a malformed one is kept. Without a receipt it
+    tells nothing of the way of the object.
     """
-    private = receipt.to_json()
     elements = b"".join(
         (
             struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1",
@@ -60,6 +60,16 @@ def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, recei
             _element(0x0010, b"UI", transfer_syntax.encode("ascii")),
             _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" "),
+            b"" if receipt is None else _origin(receipt),
+        )
+    )
+    return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
+
+
+def _origin(receipt: Receipt) -> bytes:
+    private = receipt.to_json()
+    return b"".join(
+        (
             _element(0x0016, b"AE", _title(receipt.calling_ae), b" "),
             _element(0x0017, b"AE", _title(receipt.calling_ae), b" "),
             _element(0x0018, b"AE", _title(receipt.called_ae), b" "),
@@ -68,7 +78,6 @@ def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, recei
             private + b" " * (len(private) % 2),
         )
     )
-    return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
 
 
 def seal(size: int, crc: int) -> bytes:

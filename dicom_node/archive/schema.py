@@ -14,7 +14,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
@@ -22,29 +21,15 @@ from sqlalchemy import (
     text,
 )
 
+from dicom_node.archive.columns import Key
+from dicom_node.archive.columns import id_column as _id
+from dicom_node.archive.columns import metadata as metadata
+from dicom_node.archive.columns import site_column as _site
 from dicom_node.archive.database import UtcTime
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# SQLite numbers rows by itself only where the key is INTEGER. It reads a row from its front: long columns stand last.
-Key = BigInteger().with_variant(Integer, "sqlite")
+from dicom_node.archive.schema_commitment import commitment as commitment
+from dicom_node.archive.schema_commitment import commitment_request as commitment_request
 
 _UNDECIDED = text("decided_revision < revision")
-
-
-def _id() -> Column[int]:
-    return Column("id", Key, primary_key=True, autoincrement=True)
-
-
-def _site() -> Column[int]:
-    return Column("site_id", Key, ForeignKey("site.id"), nullable=False)
 
 
 installation = Table(
@@ -310,9 +295,13 @@ parcel = Table(
     Column("checks", Integer, nullable=False, default=0),  # looks for it since it was sent last
     Column("losses", Integer, nullable=False, default=0),  # times it was answered with Success and then not found
     Column("verification", Text, nullable=False, default=""),  # what came of it, in words
+    Column("claimed_by", String(128)),  # the lane that serves it: host:pid:courier/lane
+    Column("claimed_until", UtcTime),  # lease of that lane
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
     Index(None, "study_id"),
+    Index(None, "verify_at"),
+    Index(None, "claimed_by"),
 )
 
 forwarding = Table(
@@ -323,29 +312,6 @@ forwarding = Table(
     Column("parcel_id", Key, ForeignKey("parcel.id")),  # none: it does not go there
     Column("reason", String(32), nullable=False),  # why it does not: came-from-there, too-many-revisions
     Index(None, "parcel_id"),
-)
-
-commitment = Table(
-    "commitment",  # one Storage Commitment request (PS3.4 J) of a peer
-    metadata,
-    _id(),
-    _site(),
-    Column("peer", String(64), nullable=False),
-    Column("transaction_uid", String(64), nullable=False),
-    Column("state", String(16), nullable=False),  # requested, verified, reported, unanswerable
-    Column("instances", JSON, nullable=False),  # as requested: [SOP class, SOP instance]
-    Column("failures", JSON, nullable=False),  # SOP Instance UID -> failure reason, once verified
-    Column("kept_until", UtcTime),  # what was promised of those that did not fail
-    Column("association", String(64)),  # over which it came, as long as it is to be reported there
-    Column("association_until", UtcTime),  # lease of that association
-    Column("tries", Integer, nullable=False),
-    Column("next_try", UtcTime, nullable=False),
-    Column("error", JSON),  # why it could not be reported: reason, message, remedy
-    Column("requested_at", UtcTime, nullable=False),
-    Column("verified_at", UtcTime),
-    Column("reported_at", UtcTime),
-    UniqueConstraint("site_id", "peer", "transaction_uid"),
-    Index(None, "state", "next_try"),
 )
 
 census = Table(

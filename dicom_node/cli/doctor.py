@@ -200,10 +200,11 @@ def rules(configuration: Configuration) -> Answer:
 
 
 def peer(settings: Settings, known: PeerSettings, timeout_s: float) -> Answer:
-    """Whether a peer answers a C-ECHO; results wait for one that does not, so this is a warning."""
+    """Whether a peer is there; results wait for one that is not, so this is a warning."""
     told = peers.answer(settings, known, timeout_s)
     if told["good"]:
-        return Answer(f"peer {known.name}", "good", f"answers C-ECHO, {told['milliseconds']} ms")
+        how = {"dicom": "answers C-ECHO", "dicomweb": "answers", "folder": "can be written to"}[known.kind]
+        return Answer(f"peer {known.name}", "good", f"{how}, {told['milliseconds']} ms")
     return Answer(f"peer {known.name}", "warning", told["error"]["message"], told["error"]["remedy"])
 
 

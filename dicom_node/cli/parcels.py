@@ -28,11 +28,13 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """Parcels, oldest first."""
-    from dicom_node.archive import plain
     from dicom_node.archive.parcels import Parcels
+    from dicom_node.delivery.opening import now
+    from dicom_node.delivery.outlook import outlooks
 
-    with access.ledger(context) as database:
-        parcels = [plain.parcel(record) for record in Parcels(database).all(states=state or (), limit=limit)]
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        parcels = outlooks(Parcels(database).all(states=state or (), limit=limit), settings, now())
     output.show({"parcels": parcels}, as_json, _print_list)
 
 
@@ -80,14 +82,21 @@ def _print_list(data: dict[str, Any]) -> None:
             parcel["id"],
             parcel["state"],
             parcel["destination"],
+            parcel["kind"],
             parcel["model"] or parcel["rule"],
             parcel["job"] or "",
             parcel["study_uid"],
             parcel["tries"],
             output.when(parcel["sent_at"]),
-            output.short((parcel["error"] or {}).get("message", "") or parcel["verification"]),
+            output.short(_last_word(parcel)),
         )
         for parcel in data["parcels"]
     ]
-    columns = ("parcel", "state", "destination", "of", "job", "study", "tries", "sent", "last word")
+    columns = ("parcel", "state", "destination", "kind", "of", "job", "study", "tries", "sent", "last word")
     output.table(columns, rows, empty="no parcels")
+
+
+def _last_word(parcel: dict[str, Any]) -> str:
+    if parcel["opens"]:
+        return f"waits for the hours of {parcel['destination']}, from {output.when(parcel['opens'])}"
+    return str((parcel["error"] or {}).get("message", "") or parcel["verification"])

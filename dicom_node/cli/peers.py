@@ -35,7 +35,7 @@ def echo(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
     as_json: Json = False,
 ) -> None:
-    """Ask a peer whether it is there (C-ECHO)."""
+    """Ask a peer whether it is there: C-ECHO; a search of DICOMweb; a trial file in a folder."""
     configuration = access.configuration(context)
     settings = configuration.settings
     peer = settings.peer(name)
@@ -54,15 +54,39 @@ def echo(
 
 
 def answer(settings: Settings, peer: PeerSettings, timeout_s: float) -> dict[str, Any]:
-    """What becomes of a C-ECHO, as plain data."""
-    from dicom_node.dimse.associate import echo as ask
-
+    """What becomes of it, as plain data."""
     try:
-        took_s = ask(peer, settings.node.ae_title, timeout_s, tls=settings.tls)
+        took_s = _ask(settings, peer, timeout_s)
     except PeerError as error:
         told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
         return {**_peer(peer), "good": False, "milliseconds": None, "error": told}
     return {**_peer(peer), "good": True, "milliseconds": round(took_s * 1000, 1), "error": None}
+
+
+def _ask(settings: Settings, peer: PeerSettings, timeout_s: float) -> float:
+    """Seconds until the peer has shown that it is there.
+
+    Raises:
+        PeerError: it has not.
+    """
+    if peer.kind == "folder":
+        from dicom_node.delivery.folder import try_out
+
+        return try_out(peer)
+    if peer.kind == "dicomweb":
+        from dicom_node.exchange import qido
+        from dicom_node.exchange.web_client import open_client
+
+        with open_client(peer, settings.tls, timeout_s) as client:
+            return qido.echo(client, peer)
+    from dicom_node.dimse.associate import echo as c_echo
+
+    return c_echo(peer, settings.node.ae_title, timeout_s, tls=settings.tls)
+
+
+def _place(peer: dict[str, Any]) -> str:
+    """Where a peer is, in words."""
+    return str(peer["url"] or peer["folder"] or f"{peer['ae_title']} at {peer['host']}:{peer['port']}")
 
 
 def _peer(peer: PeerSettings) -> dict[str, Any]:
@@ -71,14 +95,22 @@ def _peer(peer: PeerSettings) -> dict[str, Any]:
 
 def _print_list(data: dict[str, Any]) -> None:
     rows = [
-        (peer["name"], peer["ae_title"], peer["host"], peer["port"], peer["tls"], peer["receive"], peer["clinical"])
+        (
+            peer["name"],
+            peer["kind"],
+            _place(peer),
+            peer["tls"],
+            peer["receive"] and peer["kind"] == "dicom",
+            peer["verify"],
+            peer["clinical"],
+        )
         for peer in data["peers"]
     ]
-    output.table(("peer", "AE title", "host", "port", "TLS", "may send", "clinical"), rows, empty="no peers")
+    output.table(("peer", "kind", "where", "TLS", "may send", "verified by", "clinical"), rows, empty="no peers")
 
 
 def _print_echo(data: dict[str, Any]) -> None:
-    where = f"{data['name']} ({data['ae_title']} at {data['host']}:{data['port']})"
+    where = f"{data['name']} ({_place(data)})"
     if data["good"]:
         output.write(f"{where} answers, {data['milliseconds']} ms")
     else:

@@ -1,102 +1,146 @@
-"""The lane of one destination: sends what is due there, and looks for what was sent."""
+"""A lane to one destination: sends what is due there, and looks for what was sent. A destination may have several."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Protocol
+from datetime import datetime
 
+from dicom_node.archive.claims import Claims
 from dicom_node.archive.parcels import Parcels
 from dicom_node.delivery.backoff import pause_s
+from dicom_node.delivery.bandwidth import Bandwidth, unlimited
+from dicom_node.delivery.commit import Committer
+from dicom_node.delivery.destination import Destinations, outgoing
+from dicom_node.delivery.opening import Opening, now, opening
 from dicom_node.delivery.verify import Verifier
-from dicom_node.dimse.send import REFUSALS, OutgoingObject, SendOutcome
-from dicom_node.domain.parcel import Artifact, Parcel
+from dicom_node.domain.parcel import Parcel, ParcelState
+from dicom_node.domain.sending import REFUSALS, SendOutcome
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings, Settings
 
 log = logging.getLogger(__name__)
 
+LEASE_S = 30.0  # on parcels of a lane; the courier renews it long before it ends
 _TOGETHER = 20  # parcels over one association; a parcel that is held meanwhile may still be among them
+_LOOKED_FOR = 100  # parcels each time
 _MOST = 1000  # parcels that one failure of the destination puts off
 _NOTED_EVERY_S = 1.0  # so much is sent again at most when we die
 
 
-class Sends(Protocol):
-    """Sends objects over one association; ``dicom_node.dimse.send.Sender.outcomes`` is the real one."""
-
-    def __call__(
-        self, peer: PeerSettings, calling_ae: str, objects: Sequence[OutgoingObject]
-    ) -> Generator[SendOutcome, None, None]: ...
-
-
 class Lane:
-    """Deliveries to one peer, for one thread. A parcel that fails waits longer each time."""
+    """Deliveries to one peer, for one thread each time it runs. A parcel that fails waits longer each time."""
 
     def __init__(
-        self, settings: Settings, parcels: Parcels, send: Sends, verifier: Verifier, stop: threading.Event
+        self,
+        settings: Settings,
+        parcels: Parcels,
+        destinations: Destinations,
+        committer: Committer,
+        stop: threading.Event,
+        clock: Callable[[], datetime] = now,
     ) -> None:
         self._settings = settings
         self._parcels = parcels
-        self._send = send
-        self._verifier = verifier
+        self._claims = Claims(parcels.database)
+        self._destinations = destinations
+        self._verifier = Verifier(settings, parcels, destinations)
+        self._committer = committer
         self._stop = stop
+        self._clock = clock
+        self._bandwidth = {
+            peer.name: Bandwidth(peer.send_bytes_per_second, wait=stop.wait)
+            for peer in settings.peers
+            if peer.send_bytes_per_second
+        }
 
-    def run(self, destination: str) -> None:
-        """Everything that is due at this destination now."""
+    def run(self, destination: str, owner: str = "lane") -> None:
+        """Everything that is due at this destination now; ``owner`` names this lane in its claims."""
         peer = self._settings.peer(destination)
-        try:
-            if peer is None:
-                raise _unknown(destination)
-            while not self._stop.is_set() and (batch := self._parcels.due(destination, _TOGETHER)):
-                self._deliver(batch, peer)
-        except PeerError as error:
-            for parcel in self._parcels.due(destination, _MOST):
-                self._failed(parcel, error)
-        for parcel in self._parcels.to_verify(destination):
-            if self._stop.is_set():
-                return
-            if peer is None or peer.verify == "none":
-                self._parcels.unverifiable(parcel.id, "not looked for")
-            else:
-                self._verifier.verify(parcel, peer)
+        while not self._stop.is_set() and (batch := self._claim(destination, peer, owner)):
+            settled: set[int] = set()
+            try:
+                if peer is None:
+                    raise _unknown(destination)
+                self._deliver(batch, peer, settled)
+            except PeerError as error:
+                self._put_off([parcel for parcel in batch if parcel.id not in settled], error)
+                self._put_off(self._parcels.due(destination, _MOST), error)
+                break
+            finally:
+                self._claims.release(owner)
+        self._verify(destination, peer, owner)
 
-    def _deliver(self, batch: Sequence[Parcel], peer: PeerSettings) -> None:
-        """Send a batch of parcels over one association.
+    def _claim(self, destination: str, peer: PeerSettings | None, owner: str) -> tuple[Parcel, ...]:
+        may = Opening.OPEN if peer is None else opening(peer, self._clock(), self._settings.node.time_zone)
+        if may is Opening.CLOSED:
+            return ()
+        limit = _TOGETHER
+        if peer is not None and peer.connections > 1:  # leave the other connections their share
+            limit = min(_TOGETHER, max(1, self._claims.waiting(destination) // peer.connections))
+        numbers = self._claims.to_send(destination, owner, LEASE_S, limit, stat_only=may is Opening.STAT)
+        return self._parcels.claimed(numbers)
+
+    def _verify(self, destination: str, peer: PeerSettings | None, owner: str) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            sent = self._parcels.claimed(self._claims.to_verify(destination, owner, LEASE_S, _LOOKED_FOR))
+            if peer is not None and peer.verify == "commitment":
+                self._committer.verify(sent, peer)
+                return
+            for parcel in sent:
+                if parcel.state is ParcelState.PRESENT:  # an answer that nobody waits for any more
+                    self._parcels.stays_present(parcel.id, parcel.verification)
+                elif peer is None or peer.verify == "none":
+                    self._parcels.unverifiable(parcel.id, "not looked for")
+                else:
+                    self._verifier.verify(parcel, peer)
+        finally:
+            self._claims.release(owner)
+
+    def _deliver(self, batch: Sequence[Parcel], peer: PeerSettings, settled: set[int]) -> None:
+        """Send a batch of parcels over one association; ``settled`` are those whose end is noted.
 
         Parcels whose turn did not come because the association was lost before are due as they were.
 
         Raises:
-            PeerError: no association can be opened.
+            PeerError: the peer cannot be reached.
         """
-        objects = [self._object(made) for parcel in batch for made in parcel.missing]
-        with closing(self._send(peer, self._settings.node.ae_title, objects)) as outcomes:
+        data_dir = self._settings.node.data_dir
+        objects = [outgoing(parcel, made, data_dir) for parcel in batch for made in parcel.missing]
+        bandwidth = self._bandwidth.get(peer.name)
+        paid = unlimited if bandwidth is None else bandwidth.spend
+        with closing(self._destinations[peer.kind].send(peer, objects, paid)) as outcomes:
             for parcel in batch:
                 told = self._collect(parcel, outcomes)
                 if self._stop.is_set() and len(told) < len(parcel.missing):
                     return
                 self._settle(parcel, told, peer)
+                settled.add(parcel.id)
 
     def _collect(self, parcel: Parcel, outcomes: Iterator[SendOutcome]) -> list[SendOutcome]:
         """What became of the missing objects of a parcel; those that were taken are noted meanwhile."""
         told: list[SendOutcome] = []
         fresh: list[str] = []
         noted = time.monotonic()
-        for _ in parcel.missing:
-            if self._stop.is_set():
-                break
-            outcome = next(outcomes)
-            told.append(outcome)
-            if outcome.ok:
-                fresh.append(outcome.sop_instance_uid)
-            if fresh and time.monotonic() - noted > _NOTED_EVERY_S:
+        try:
+            for _ in parcel.missing:
+                if self._stop.is_set():
+                    break
+                outcome = next(outcomes)
+                told.append(outcome)
+                if outcome.ok:
+                    fresh.append(outcome.sop_instance_uid)
+                if fresh and time.monotonic() - noted > _NOTED_EVERY_S:
+                    self._parcels.took(parcel.id, fresh)
+                    fresh, noted = [], time.monotonic()
+        finally:
+            if fresh:
                 self._parcels.took(parcel.id, fresh)
-                fresh, noted = [], time.monotonic()
-        if fresh:
-            self._parcels.took(parcel.id, fresh)
         return told
 
     def _settle(self, parcel: Parcel, told: Iterable[SendOutcome], peer: PeerSettings) -> None:
@@ -115,11 +159,15 @@ class Lane:
             f"{peer.name} did not take the {kinds[worst.sop_instance_uid]}: {worst.message}"
             + (f" ({len(bad)} of {len(kinds)} objects are not there)" if len(kinds) > 1 else ""),
             reason=worst.reason,
-            remedy=_REMEDIES.get(worst.reason, "see the log of {ae}; it is tried again by itself").format(
-                ae=peer.ae_title
+            remedy=_REMEDIES.get(worst.reason, "see the log of {peer}; it is tried again by itself").format(
+                peer=peer.ae_title or peer.name
             ),
         )
         self._failed(parcel, error, worst.sop_instance_uid)
+
+    def _put_off(self, parcels: Iterable[Parcel], error: PeerError) -> None:
+        for parcel in parcels:
+            self._failed(parcel, error)
 
     def _failed(self, parcel: Parcel, error: PeerError, sop_uid: str = "") -> None:
         delivery = self._settings.delivery
@@ -129,18 +177,15 @@ class Lane:
             log.error("parcel %d is refused: %s", parcel.id, error)
             return
         wait = pause_s(parcel.tries + 1, delivery.first_pause_seconds, delivery.longest_pause_seconds)
+        wait = max(wait, error.retry_after_s)
         self._parcels.failed(parcel.id, error, wait, sop_uid=sop_uid, refusal=refusal)
         log.warning("parcel %d not delivered, again in %.0f s: %s", parcel.id, wait, error)
 
-    def _object(self, made: Artifact) -> OutgoingObject:
-        path = Path(self._settings.node.data_dir / made.path)
-        return OutgoingObject(path, made.sop_class, made.sop_uid, made.transfer_syntax)
-
 
 _REMEDIES = {
-    "context-refused": "allow this SOP class and transfer syntax in {ae}, then: dicom-node parcels retry",
-    "object-refused": "see the log of {ae} for what it does not like, then: dicom-node parcels retry",
-    "out-of-resources": "make room in {ae}; it is tried again by itself",
+    "context-refused": "allow this SOP class and transfer syntax in {peer}, then: dicom-node parcels retry",
+    "object-refused": "see the log of {peer} for what it does not like, then: dicom-node parcels retry",
+    "out-of-resources": "make room in {peer}; it is tried again by itself",
     "unreadable-file": "restore the file from a backup, or run the job again",
 }
 

@@ -11,7 +11,8 @@ from pydicom.errors import InvalidDicomError
 
 from dicom_node.archive.files import ObjectStore
 from dicom_node.dimse.acceptor import Acceptor
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.errors import NotDicomError, PeerError
 from dicom_node.reception.hints import Hints
 from dicom_node.reception.store import FileStoreService

@@ -43,7 +43,7 @@ def admit(settings: Settings, caller: Caller) -> PeerSettings | Rejection | None
     """
     calling, called = caller.calling_ae.strip(), caller.called_ae.strip()
     own = settings.node.ae_title.strip()
-    peers = [peer for peer in settings.peers if peer.ae_title.strip() == calling and peer.receive]
+    peers = [peer for peer in settings.peers if peer.ae_title.strip() == calling and peer.receives]
     if called != own and not any(called == title.strip() for peer in peers for title in peer.called_ae_titles):
         return Rejection(
             PERMANENT,

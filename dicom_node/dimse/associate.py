@@ -7,11 +7,13 @@ is sent as it lies on the disk, in constant memory and without a pause per messa
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import select
 import ssl
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -40,6 +42,7 @@ _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _MAXIMUM_PDU = 131072  # bytes, that we take and that we send at most
 _RELEASE_RQ = bytes.fromhex("05000000000400000000")
 _ABORT = bytes.fromhex("07000000000400000000")
+_LEAST_BYTES = {2: 68, 3: 4}  # behind the header of an A-ASSOCIATE-AC and -RJ (PS3.8 9.3.3, 9.3.4)
 _RELEASE_S = 5.0  # longest wait for the peer's agreement to the end
 _LARGEST_RESPONSE = 1 << 24  # bytes of one response
 
@@ -121,26 +124,46 @@ class Association:
         Raises:
             PeerError: the association is lost.
         """
-        self._message_id = self._message_id % 0xFFFF + 1
-        encoded = command.request(field, sop_class, self._message_id, has_data_set=data is not None)
-        try:
-            self._socket.sendall(command.pdu(context, command.COMMAND_AND_LAST, encoded))
-            for start in range(0, len(data or b""), self._fragment):
-                part = (data or b"")[start : start + self._fragment]
-                last = start + len(part) == len(data or b"")
-                self._socket.sendall(command.pdu(context, 2 if last else 0, part))
-        except OSError as error:
-            raise self._lost(error) from error
+        encoded = command.request(field, sop_class, self.next_message_id(), has_data_set=data is not None)
+        self.send(context, encoded, data or b"")
 
-    def store(self, context: int, sop_class: str, sop_instance: str, file: BinaryIO) -> None:
-        """Send a C-STORE request; the data set is what ``file`` holds from its position on, sent as it is.
+    def next_message_id(self) -> int:
+        """That of the request to be sent next."""
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+    def send(self, context: int, command_set: bytes, data: bytes = b"") -> None:
+        """Send a message.
 
         Raises:
             PeerError: the association is lost.
         """
-        self._message_id = self._message_id % 0xFFFF + 1
+        try:
+            self._socket.sendall(command.pdu(context, command.COMMAND_AND_LAST, command_set))
+            for start in range(0, len(data), self._fragment):
+                part = data[start : start + self._fragment]
+                last = start + len(part) == len(data)
+                self._socket.sendall(command.pdu(context, 2 if last else 0, part))
+        except OSError as error:
+            raise self._lost(error) from error
+
+    def store(
+        self,
+        context: int,
+        sop_class: str,
+        sop_instance: str,
+        file: BinaryIO,
+        paid: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        """Send a C-STORE request; the data set is what ``file`` holds from its position on, sent as it is.
+
+        ``paid`` is called with the size of each piece before it goes, and may wait.
+
+        Raises:
+            PeerError: the association is lost.
+        """
         encoded = command.request(
-            command.C_STORE_RQ, sop_class, self._message_id, sop_instance=sop_instance, has_data_set=True
+            command.C_STORE_RQ, sop_class, self.next_message_id(), sop_instance=sop_instance, has_data_set=True
         )
         left = os.fstat(file.fileno()).st_size - file.tell()
         head = command.pdu(context, command.COMMAND_AND_LAST, encoded)
@@ -150,6 +173,7 @@ class Association:
                 if not part:
                     raise OSError("the file became shorter while it was sent")
                 left -= len(part)
+                paid(len(part))
                 self._socket.sendall(head + command.pdu(context, 0 if left else 2, part))
                 head = b""
         except TimeoutError as error:
@@ -163,16 +187,34 @@ class Association:
         Raises:
             PeerError: none comes in time, or the association is lost.
         """
+        answer, data = self.receive()
+        if answer.number(0x0120) != self._message_id:
+            raise self._error("it answered another message than the last one", "not-dicom")
+        return answer, data
+
+    def receive(self) -> tuple[Command, bytes]:
+        """The next message, whatever it is: its command, and its data set if it has one.
+
+        Raises:
+            PeerError: none comes in time, or the association is lost.
+        """
         try:
-            answer = Command.parse(self._collect(is_command=True))
-            data = self._collect(is_command=False) if answer.has_data_set else b""
+            message = Command.parse(self._collect(is_command=True))
+            return message, self._collect(is_command=False) if message.has_data_set else b""
         except (CommandError, FramingError) as error:
             raise self._error(f"it sent what is not DICOM: {error}", "not-dicom") from error
         except OSError as error:
             raise self._lost(error) from error
-        if answer.number(0x0120) != self._message_id:
-            raise self._error("it answered another message than the last one", "not-dicom")
-        return answer, data
+
+    def has_more(self, within_s: float) -> bool:
+        """Whether the peer has sent something more, at the latest after so many seconds; also that it has ended."""
+        piece = next(self._pieces, None)
+        if piece is not None:
+            self._pieces = itertools.chain((piece,), self._pieces)
+            return True
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        return bool(select.select((self._socket,), (), (), within_s)[0])
 
     def release(self) -> None:
         """End the association in good order; whether the peer still agrees does not matter any more."""
@@ -213,6 +255,8 @@ class Association:
             raise self._aborted(encoded)
         answer = A_ASSOCIATE_AC() if kind == 2 else A_ASSOCIATE_RJ()
         try:
+            if length < _LEAST_BYTES[kind]:
+                raise ValueError("it is cut off")
             answer.decode(encoded)
             primitive = answer.to_primitive()
         except MALFORMED as error:

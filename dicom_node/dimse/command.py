@@ -10,6 +10,10 @@ C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
 C_FIND_RQ = 0x0020
 C_ECHO_RQ = 0x0030
+N_EVENT_REPORT_RQ = 0x0100
+N_EVENT_REPORT_RSP = 0x8100
+N_ACTION_RQ = 0x0130
+N_ACTION_RSP = 0x8130
 DATA_SET = 0x0001
 NO_DATA_SET = 0x0101
 COMMAND_AND_LAST = 0x03  # message control header of a whole command set
@@ -133,6 +137,35 @@ def request(field: int, sop_class: str, message_id: int, *, sop_instance: str = 
     if sop_instance:
         elements[0x1000] = sop_instance.encode("ascii")
     return encode(elements)
+
+
+def action_request(sop_class: str, sop_instance: str, message_id: int, action_type: int = 1) -> bytes:
+    """The command set of an N-ACTION request that has a data set (PS3.7 10.3.4.1)."""
+    return encode(
+        {
+            0x0003: sop_class.encode("ascii"),
+            0x0100: struct.pack("<H", N_ACTION_RQ),
+            0x0110: struct.pack("<H", message_id),
+            0x0800: struct.pack("<H", DATA_SET),
+            0x1001: sop_instance.encode("ascii"),
+            0x1008: struct.pack("<H", action_type),
+        }
+    )
+
+
+def event_report_response(request: Command, status: int) -> bytes:
+    """The command set of an N-EVENT-REPORT response, with what its request has sent (PS3.7 10.3.1.2)."""
+    return encode(
+        {
+            0x0002: request.elements.get(0x0002, b""),
+            0x0100: struct.pack("<H", N_EVENT_REPORT_RSP),
+            0x0120: request.elements.get(0x0110, b""),
+            0x0800: struct.pack("<H", NO_DATA_SET),
+            0x0900: struct.pack("<H", status),
+            0x1000: request.elements.get(0x1000, b""),
+            0x1002: request.elements.get(0x1002, b""),
+        }
+    )
 
 
 def _element(element: int, value: bytes) -> bytes:

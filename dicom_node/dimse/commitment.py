@@ -21,22 +21,25 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 
 from dicom_node.dimse.associate import NO_FILES
+from dicom_node.dimse.commitment_request import INVALID_ARGUMENT as INVALID_ARGUMENT
+from dicom_node.dimse.commitment_request import SUCCESS as SUCCESS
+from dicom_node.dimse.commitment_request import answer_of
 from dicom_node.dimse.connect import name
 from dicom_node.dimse.framing import MALFORMED
 from dicom_node.dimse.inbound import InboundAssociation
 from dicom_node.dimse.tls import client_context, is_bound
 from dicom_node.domain.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Reference
+from dicom_node.domain.commitment_answer import Answer
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_valid_uid
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings, TlsSettings
 
 LOGGER = logging.getLogger(__name__)
 
-SUCCESS = 0x0000
 PROCESSING_FAILURE = 0x0110
 NO_SUCH_INSTANCE = 0x0112
-INVALID_ARGUMENT = 0x0115
 NO_SUCH_ACTION = 0x0123
+NOT_AUTHORIZED = 0x0124
 
 _REQUEST_COMMITMENT = 1  # Action Type ID
 _COMMITTED, _FAILURES_EXIST = 1, 2  # Event Type ID
@@ -151,22 +154,54 @@ class CommitmentDoor(Protocol):
         """Take in a request, durably; the status of its response. The report is due whenever it is verified."""
 
 
-class CommitmentSCP:
-    """Registers with the acceptor: serves N-ACTION of the Push Model."""
+class ReportDoor(Protocol):
+    """Takes what peers report of what we have asked them. Called from a thread per association."""
 
-    def __init__(self, door: CommitmentDoor) -> None:
+    def admits(self, calling_ae: str) -> bool:
+        """Whether a peer is asked by us, and so may report."""
+
+    def report(self, calling_ae: str, answer: Answer) -> int:
+        """Keep a report, durably; the status of its response."""
+
+
+class CommitmentSCP:
+    """Registers with the acceptor: serves N-ACTION of the Push Model, and N-EVENT-REPORT of peers we have asked."""
+
+    def __init__(self, door: CommitmentDoor, reports: ReportDoor | None = None) -> None:
         self._door = door
+        self._reports = reports
 
     def contexts(self, calling_ae: str) -> list[PresentationContext]:
-        """The Push Model, for peers that may use it."""
-        return [build_context(PUSH_MODEL)] if self._door.admits(calling_ae) else []
+        """The Push Model, for peers that may use it; in both roles, since who reports is the SCP (PS3.7 D.3.3.4)."""
+        if not self._door.admits(calling_ae) and not self._may_report(calling_ae):
+            return []
+        context = build_context(PUSH_MODEL)
+        context.scu_role = context.scp_role = True
+        return [context]
 
     def attach(self, association: Any) -> None:
-        """Answer the N-ACTIONs of an association."""
+        """Answer the N-ACTIONs and N-EVENT-REPORTs of an association."""
         channel = Channel(association)
         association.bind(evt.EVT_N_ACTION, self._on_action, [channel])
+        association.bind(evt.EVT_N_EVENT_REPORT, self._on_report)
+
+    def _may_report(self, calling_ae: str) -> bool:
+        return self._reports is not None and self._reports.admits(calling_ae)
+
+    def _on_report(self, event: Any) -> tuple[int, None]:
+        calling_ae = event.assoc.inbound.calling_ae
+        if self._reports is None or not self._reports.admits(calling_ae):
+            return NOT_AUTHORIZED, None
+        try:
+            answer = answer_of(event.event_information)
+        except MALFORMED as error:
+            LOGGER.warning("a commitment report of %s cannot be read: %s", calling_ae, error)
+            return INVALID_ARGUMENT, None
+        return self._reports.report(calling_ae, answer), None
 
     def _on_action(self, event: Any, channel: Channel) -> tuple[int, None]:
+        if not self._door.admits(event.assoc.inbound.calling_ae):
+            return NOT_AUTHORIZED, None
         if event.request.RequestedSOPInstanceUID != PUSH_MODEL_INSTANCE:
             return NO_SUCH_INSTANCE, None
         if event.action_type != _REQUEST_COMMITMENT:

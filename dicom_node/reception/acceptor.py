@@ -57,15 +57,18 @@ def _allow_descriptors() -> None:
 
 
 def _other_services(settings: Settings) -> list[MessageService]:
-    """What is served beside C-STORE. Where nobody may ask for commitment the ledger's library is not even loaded."""
-    if all(peer.commitment == "off" for peer in settings.peers):
+    """What is served beside C-STORE. Where nobody asks for commitment the ledger's library is not even loaded."""
+    if all(peer.commitment == "off" and peer.verify != "commitment" for peer in settings.peers):
         return []
+    from dicom_node.archive.commitment_requests import CommitmentRequests
     from dicom_node.archive.commitments import Commitments
     from dicom_node.archive.database import Database
     from dicom_node.dimse.commitment import CommitmentSCP
     from dicom_node.reception.commitment import CommitmentDesk
+    from dicom_node.reception.reports import ReportDesk
 
-    node = settings.node
-    return [
-        CommitmentSCP(CommitmentDesk(settings, lambda: Commitments(Database(settings.database.url, node.data_dir))))
-    ]
+    def ledger() -> Database:
+        return Database(settings.database.url, settings.node.data_dir)
+
+    desk = CommitmentDesk(settings, lambda: Commitments(ledger()))
+    return [CommitmentSCP(desk, ReportDesk(settings, lambda: CommitmentRequests(ledger())))]

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Query
 
 from dicom_node.archive import overview, plain
+from dicom_node.delivery.opening import now
+from dicom_node.delivery.outlook import outlooks
 from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.web.sources import Sources
@@ -37,7 +39,8 @@ def router(sources: Sources) -> APIRouter:
 
     @routes.get("/parcels", summary="Deliveries, oldest first")
     def parcels(state: Annotated[list[ParcelState] | None, Query()] = None, limit: Limit = 50) -> dict[str, Any]:
-        return {"parcels": [plain.parcel(record) for record in sources.parcels.all(states=state or (), limit=limit)]}
+        found = sources.parcels.all(states=state or (), limit=limit)
+        return {"parcels": outlooks(found, sources.settings, now())}
 
     @routes.get("/counters", summary="Numbers of studies, instances, jobs and parcels by state")
     def counters() -> dict[str, Any]:

@@ -24,7 +24,8 @@ from soak.account import Account, await_index, settle
 from soak.objects import EXPLICIT_LITTLE, MR, Made, make, new_uid
 from soak.processes import CALLING, Reception
 
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.errors import PeerError
 from dicom_node.supervisor import WRONG_CONFIGURATION
 

@@ -128,7 +128,7 @@ def test_a_peer_that_aborts_at_one_object_gets_all_the_others(database: Database
 def test_a_peer_that_stalls_in_the_middle_of_an_object(database: Database, tmp_path: Path, serve: Serve) -> None:
     with _stalling(serve()) as port:
         bench = bench_in(database, tmp_path, port)
-        number = bench.add(objects=1, size=8_000_000)
+        number = bench.add(objects=1, size=64_000_000)  # more than all buffers on the way hold
         bench.run()
         parcel = bench.parcel(number)
         assert (parcel.state, parcel.error["reason"]) == (ParcelState.DUE, "stalled")
@@ -177,3 +177,65 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "words"),
+    [
+        (b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x01", "rejected", "no reason given"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x02", "rejected", "application context name not supported"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x03", "rejected", "calling ae title not recognised"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x01\x01\x07", "rejected", "called ae title not recognised"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x01\x02\x02", "rejected", "protocol version not supported"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x02\x03\x01", "rejected", "temporary congestion"),
+        (b"\x03\x00\x00\x00\x00\x04\x00\x02\x03\x02", "rejected", "local limit exceeded"),
+        (b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00", "aborted", "service-user"),
+        (b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x01", "aborted", "service-provider"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not-dicom", "does not speak DICOM"),
+        (b"\x02\x00\x00\x00\x00\x02\x00\x01", "not-dicom", "cannot be read"),
+        (b"", "lost", "closed the connection"),
+    ],
+)
+def test_every_answer_to_an_association_request(
+    database: Database, tmp_path: Path, answer: bytes, reason: str, words: str
+) -> None:
+    with _answering(answer) as port:
+        bench = bench_in(database, tmp_path, port)
+        number = bench.add()
+        bench.run(4)
+    parcel = bench.parcel(number)
+    assert (parcel.state, parcel.tries, parcel.error["reason"]) == (ParcelState.DUE, 4, reason)
+    assert words in parcel.error["message"]
+    assert parcel.error["remedy"]
+
+
+@contextlib.contextmanager
+def _answering(answer: bytes) -> Iterator[int]:
+    """Gives this answer to whatever comes first, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as front:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = front.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(65536)
+                    client.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield int(front.getsockname()[1])
+        finally:
+            front.shutdown(socket.SHUT_RDWR)
+            thread.join(30)
+
+
+def test_refusals_are_told_by_sop_class_and_transfer_syntax(database: Database, tmp_path: Path, serve: Serve) -> None:
+    bench = bench_in(database, tmp_path, serve(sop_class="1.2.840.10008.5.1.4.1.1.4"))
+    number = bench.add()
+    bench.run(3)
+    message = bench.parcel(number).error["message"]
+    assert f"SOP class {CT} in transfer syntax {EXPLICIT}" in message

@@ -38,8 +38,7 @@ def test_what_orthanc_took_is_found_there_and_what_is_deleted_comes_back(
     assert len(before) == 5
 
     bench.parcels.retry(gone, "admin")
-    while bench.parcels.due("pacs"):
-        bench.lane._deliver(bench.parcels.due("pacs"), bench.settings.peers[0])
+    bench.lane._deliver(bench.parcels.due("pacs"), bench.settings.peers[0], set())
     (lost,) = [held for held in orthanc.instances() if held.sop_instance_uid == min(bench.parcel(gone).taken)]
     orthanc.request("DELETE", f"/instances/{lost.id}")
     bench.run(3)  # it is looked for three times before it counts as gone
@@ -65,7 +64,7 @@ def test_a_pacs_that_is_down_gets_everything_when_it_is_up_and_delays_no_other(
     database: Database, tmp_path: Path, orthanc: Orthanc, storescp: StoreSCP
 ) -> None:
     bench = bench_in(database, tmp_path, orthanc.dicom_port, storescp.port)
-    courier = Courier(bench.settings, bench.parcels, bench.peer.send, bench.peer.holds)
+    courier = Courier(bench.settings, bench.parcels, bench.destinations)
     orthanc.stop()
     late, early = bench.add("pacs"), bench.add("other")
     courier.tick()

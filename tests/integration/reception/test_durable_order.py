@@ -16,7 +16,8 @@ from peers import unavailable
 from soak.objects import EXPLICIT_LITTLE, MR, make, new_uid
 
 from dicom_node.archive.journal import names_follow_files
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 
 OBJECTS = 40
 CALLS = "openat,write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,close,sendto"

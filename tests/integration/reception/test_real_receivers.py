@@ -13,7 +13,8 @@ from pynetdicom.dsutils import split_dataset
 
 from dicom_node.dimse.associate import echo
 from dicom_node.dimse.find import find
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.settings import PeerSettings
 
 pytestmark = [pytest.mark.peer, pytest.mark.data]

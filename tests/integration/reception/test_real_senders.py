@@ -21,7 +21,8 @@ from pynetdicom.dsutils import split_dataset
 
 from dicom_node.dimse import command
 from dicom_node.dimse.associate import Association, Proposal
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.reception.hints import HintListener
 
 MR = "1.2.840.10008.5.1.4.1.1.4"

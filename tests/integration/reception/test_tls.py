@@ -22,8 +22,9 @@ from pynetdicom.dsutils import split_dataset
 
 from dicom_node.dimse import command
 from dicom_node.dimse.associate import Association, Proposal, echo
-from dicom_node.dimse.send import OutgoingObject, Sender
+from dicom_node.dimse.send import Sender
 from dicom_node.dimse.tls import client_context, server_context
+from dicom_node.domain.sending import OutgoingObject
 from dicom_node.errors import ConfigurationError, PeerError
 from dicom_node.settings import PeerSettings, TlsSettings
 

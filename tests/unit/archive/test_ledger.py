@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from dicom_node.archive import events
+from dicom_node.archive.claims import Claims
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
@@ -238,7 +239,7 @@ def test_a_result_that_is_replaced_is_neither_looked_for_nor_sent_again(ledger: 
     second = ledger.claim(planned(ledger, new_job(("a", "b", "c"))), "a:1", LEASE_S)
     assert second is not None
     ledger.commit(second, outcome("2.25.2"))
-    assert parcels.to_verify("pacs") == ()
+    assert Claims(parcels.database).to_verify("pacs", "box:1", 30.0, 20) == []
     with pytest.raises(LedgerError, match="superseded"):
         parcels.retry(old.id, "admin")
 

@@ -12,15 +12,19 @@ from sqlalchemy import event
 from stories import full_ledger
 
 from dicom_node.archive import decisions, events, overview, readiness, story
+from dicom_node.archive.claims import Claims
+from dicom_node.archive.commitment_requests import CommitmentRequests
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import metadata
+from dicom_node.domain.commitment_answer import Answer
 
 GROWING = metadata.tables.keys() - {"process", "site", "installation"}
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+ANSWER = Answer("2.25.1", frozenset(), {})
 
 ASKED: dict[str, Callable[[Database, Path], object]] = {
     "quiet series": lambda database, _: readiness.quiet_series(database, NOW),
@@ -36,9 +40,17 @@ ASKED: dict[str, Callable[[Database, Path], object]] = {
     "next queued": lambda database, _: Ledger(database, at_once={"model": 1}).next_queued(),
     "claim": lambda database, _: Ledger(database).claim(1, "box:1", 60.0),
     "jobs of a study": lambda database, _: Ledger(database).jobs(study_id=1),
-    "destinations": lambda database, _: Parcels(database).destinations(),
+    "destinations": lambda database, _: Claims(database).destinations(["a"], ["b"]),
     "due parcels": lambda database, _: Parcels(database).due("pacs"),
-    "parcels to verify": lambda database, _: Parcels(database).to_verify("pacs"),
+    "parcels to claim": lambda database, _: Claims(database).to_send("pacs", "box:1", 30.0, 20, stat_only=True),
+    "parcels to verify": lambda database, _: Claims(database).to_verify("pacs", "box:1", 30.0, 20),
+    "claims renewed": lambda database, _: Claims(database).renew(["box:1"], 30.0),
+    "claims released": lambda database, _: Claims(database).release("box:1"),
+    "claims abandoned": lambda database, _: Claims(database).abandon(bool),
+    "commitment answered": lambda database, _: CommitmentRequests(database).answered(["pacs"], ANSWER),
+    "commitment answer": lambda database, _: CommitmentRequests(database).answer(1, NOW),
+    "commitment asks": lambda database, _: CommitmentRequests(database).asks(1, NOW),
+    "commitment waited for": lambda database, _: CommitmentRequests(database).wait_on(1, NOW),
     "parcels of a study": lambda database, _: Parcels(database).all(study_id=1),
     "commitments requested": lambda database, _: Commitments(database).requested(),
     "commitments to report": lambda database, _: Commitments(database).to_report(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from commands import RunCommand
@@ -11,6 +13,17 @@ def test_list(run: RunCommand, full: Any) -> None:
     lines = run("parcels", "list").output.splitlines()
     assert [line.split()[1:3] for line in lines[1:]] == [["sent", "pacs"], ["due", "pacs"]]
     assert lines[2].endswith("connection refused")
+
+
+def test_a_parcel_that_waits_for_hours_says_so(run: RunCommand, full: Any, folder: Path) -> None:
+    other_day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[(datetime.now(UTC).weekday() + 3) % 7]
+    hours = f'send_hours = ["{other_day}"]\n'
+    entry = f'[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 104\n{hours}'
+    (folder / "dicom-node.toml").write_text(entry)
+    sent, due = run("parcels", "list", "--json").json["parcels"]
+    assert (sent["kind"], sent["opens"]) == ("dicom", None)
+    assert datetime.fromisoformat(due["opens"]) > datetime.now(UTC)
+    assert "waits for the hours of pacs, from" in run("parcels", "list", "--state", "due").output
 
 
 def test_list_of_some_states(run: RunCommand, full: Any) -> None:

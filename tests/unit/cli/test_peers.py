@@ -33,7 +33,7 @@ def test_list(run: RunCommand, peer: int) -> None:
     expected = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": peer}
     assert told | expected == told
     assert not told["clinical"]
-    assert f"pacs  PACS      127.0.0.1  {peer}" in run("peers", "list").output
+    assert f"pacs  dicom  PACS at 127.0.0.1:{peer}" in run("peers", "list").output
 
 
 def test_echo(run: RunCommand, peer: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from deliveries import Bench
 
+from dicom_node.archive.claims import Claims
 from dicom_node.domain.parcel import ParcelState
 
 
@@ -56,7 +57,7 @@ def test_a_peer_that_cannot_tell_is_left_with_its_word(bench: Bench, reason: str
     bench.run(looks)
     parcel = bench.parcel(number)
     assert (parcel.state, parcel.verification) == (ParcelState.SENT, f"sent, cannot be verified: pacs: {reason}")
-    assert bench.parcels.destinations() == frozenset()
+    assert Claims(bench.database).destinations() == frozenset()
     assert bench.told(number) == ["parcel sent", "parcel cannot be verified"]
 
 

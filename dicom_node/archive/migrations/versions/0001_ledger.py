@@ -373,6 +373,8 @@ def upgrade() -> None:
         sa.Column("checks", sa.Integer(), nullable=False),
         sa.Column("losses", sa.Integer(), nullable=False),
         sa.Column("verification", sa.Text(), nullable=False),
+        sa.Column("claimed_by", sa.String(length=128), nullable=True),
+        sa.Column("claimed_until", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_parcel_result_set_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_parcel_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_parcel_study_id")),
@@ -382,6 +384,8 @@ def upgrade() -> None:
     with op.batch_alter_table("parcel", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_parcel_state_next_try"), ["state", "next_try"], unique=False)
         batch_op.create_index(batch_op.f("ix_parcel_study_id"), ["study_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_parcel_verify_at"), ["verify_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_parcel_claimed_by"), ["claimed_by"], unique=False)
 
     op.create_table(
         "forwarding",
@@ -417,3 +421,24 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("census", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_census_next_try"), ["next_try"], unique=False)
+
+    op.create_table(
+        "commitment_request",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("parcel_id", KEY, nullable=False),
+        sa.Column("peer", sa.String(length=64), nullable=False),
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("committed", sa.JSON(), nullable=False),
+        sa.Column("failures", sa.JSON(), nullable=False),
+        sa.Column("asked_at", UtcTime(), nullable=False),
+        sa.Column("until", UtcTime(), nullable=False),
+        sa.Column("answered_at", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["parcel_id"], ["parcel.id"], name=op.f("fk_commitment_request_parcel_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_commitment_request_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_commitment_request")),
+        sa.UniqueConstraint("transaction_uid", name=op.f("uq_commitment_request_transaction_uid")),
+    )
+    with op.batch_alter_table("commitment_request", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_commitment_request_parcel_id"), ["parcel_id"], unique=False)

@@ -1,0 +1,53 @@
+"""What every kind of destination offers to the courier; each stands in a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dicom_node.domain.parcel import Artifact, Parcel
+from dicom_node.domain.sending import OutgoingObject, SendOutcome
+from dicom_node.settings import PeerSettings
+
+Paid = Callable[[int], None]  # called with the size of each piece before it goes; waits where it is too much
+
+
+class Destination(Protocol):
+    """One kind of peer, for any number of threads."""
+
+    looks_by: str  # how it is asked what it has, in a word
+
+    def send(
+        self, peer: PeerSettings, objects: Sequence[OutgoingObject], paid: Paid
+    ) -> Generator[SendOutcome, None, None]:
+        """Send the objects in order; each outcome comes as soon as it is known. May be closed early.
+
+        Raises:
+            PeerError: it cannot be reached; what it has told before counts.
+        """
+
+    def holds(self, peer: PeerSettings, objects: Sequence[OutgoingObject]) -> frozenset[str]:
+        """SOP Instance UIDs of those of the objects, all of one study, that it has.
+
+        Raises:
+            PeerError: it cannot be asked, or cannot tell.
+        """
+
+    def close(self) -> None:
+        """Let go of connections."""
+
+
+Destinations = Mapping[str, Destination]  # by ``PeerSettings.kind``
+
+
+def outgoing(parcel: Parcel, made: Artifact, data_dir: Path) -> OutgoingObject:
+    """An object of a parcel as it is sent."""
+    return OutgoingObject(
+        path=data_dir / made.path,
+        sop_class_uid=made.sop_class,
+        sop_instance_uid=made.sop_uid,
+        transfer_syntax_uid=made.transfer_syntax,
+        study_uid=parcel.study_uid,
+        series_uid=made.series_uid,
+    )
