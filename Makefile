@@ -3,6 +3,7 @@
 # make check                 ruff, mypy, import-linter
 # make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make bench-NAME            one of them, e.g. bench-jobs
+# make chaos               studies flow while whatever runs is killed; FAULTS=200 SEED=… ON=servers or embedded
 # make chaos-reception       store while processes are killed and the disk fills; FAULTS=200 SEED=…
 # make fuzz                  broken bytes into whatever reads a peer's; INPUTS=100000
 # make soak                  many associations at once; OBJECTS=100000 ASSOCIATIONS=100
@@ -15,6 +16,7 @@ STUDY =
 PYTEST =
 FAULTS = 200
 SEED =
+ON = servers embedded
 INPUTS = 100000
 OBJECTS = 100000
 ASSOCIATIONS = 100
@@ -22,7 +24,7 @@ BENCHMARKS = startup idle_memory main_job receive send jobs index_scale
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check bench chaos-reception fuzz soak peers clean
+.PHONY: demo test check bench chaos chaos-reception fuzz soak peers clean
 
 demo: $(VENV)/.run
 	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
@@ -45,6 +47,13 @@ bench: $(VENV)/.dev peers
 
 bench-%: $(VENV)/.dev peers
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*
+
+# With PostgreSQL and Redis, then with what is embedded.
+chaos: $(VENV)/.dev peers
+	@status=0; for on in $(ON); do \
+	    PYTHONPATH=tests $(BIN)/python -m soak.everything --on $$on --faults $(FAULTS) $(if $(SEED),--seed $(SEED)) \
+	        || status=1; \
+	done; exit $$status
 
 chaos-reception: $(VENV)/.dev peers
 	PYTHONPATH=tests $(BIN)/python -m soak.chaos --faults $(FAULTS) $(if $(SEED),--seed $(SEED))

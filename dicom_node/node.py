@@ -15,6 +15,7 @@ from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.migrate import migrate
+from dicom_node.archive.nodes import TELL_EVERY_S, Membership, Turn
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
 from dicom_node.archive.processes import Processes
@@ -25,7 +26,7 @@ from dicom_node.delivery.courier import Courier
 from dicom_node.delivery.kinds import kinds_of_destinations
 from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.find import images_reported
-from dicom_node.errors import DicomNodeError
+from dicom_node.errors import DicomNodeError, LedgerError
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
@@ -39,6 +40,8 @@ from dicom_node.web.app import serve_web
 log = logging.getLogger(__name__)
 
 PASS_PAUSE_S = 0.2
+# Doubled, these would cost the peers or the rules the work twice; the others only look.
+TAKING_TURNS = ("planner", "courier", "commitment", "commitment reports")
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
@@ -49,6 +52,7 @@ class Stage:
     name: str
     tick: Callable[[], object]
     interval_s: float
+    turn: Turn | None = None  # of several nodes only one does this at a time
     last_pass: float = 0.0
     trouble: str = ""
 
@@ -56,7 +60,8 @@ class Stage:
         """Pass after pass until ``stop``; trouble is told and the next pass tries again."""
         while not stop.is_set():
             try:
-                self.tick()
+                if self.turn is None or self.turn.ours():
+                    self.tick()
                 self.trouble = ""
             except DicomNodeError as error:
                 self._tell(error.message)
@@ -89,12 +94,14 @@ class Node:
         rules = RuleSet.compile(configuration, contracts)
         self.database = Database(settings.database.url, settings.node.data_dir)
         migrate(self.database)
+        self._membership = Membership(self.database, settings.node)
+        self._membership.enter()
         self.ledger = Ledger(self.database, settings.worker.maximum_attempts, settings.worker.at_once)
         self.parcels = Parcels(self.database)
         self.index = Index(self.database, settings.node.data_dir)
         self._hints = HintListener(Places(settings.node.data_dir).hints)
         self._publisher = Publisher(settings)
-        indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints)
+        indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints, shared=bool(settings.node.name))
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
         self._courier = Courier(settings, self.parcels, kinds_of_destinations(settings))
         limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
@@ -113,7 +120,12 @@ class Node:
             Stage("courier", self._courier.tick, PASS_PAUSE_S),
             Stage("commitment", verifier.tick, PASS_PAUSE_S),
             Stage("commitment reports", reporter.tick, PASS_PAUSE_S),
+            Stage("membership", self._membership.tell, TELL_EVERY_S),
         )
+        if settings.node.name:
+            for stage in self.stages:
+                if stage.name in TAKING_TURNS:
+                    stage.turn = Turn(self.database, stage.name)
 
     def run(self, stop: threading.Event) -> None:
         """Run every stage and the pages until ``stop``."""
@@ -128,9 +140,20 @@ class Node:
             for thread in threads:
                 thread.join()
             self._courier.close()
+            self._leave()
             self._hints.close()
             self._publisher.close()
             self.database.close()
+
+    def _leave(self) -> None:
+        """Let other nodes take over at once; where the ledger does not answer they do so a little later."""
+        try:
+            for stage in self.stages:
+                if stage.turn is not None:
+                    stage.turn.release()
+            self._membership.leave()
+        except LedgerError as error:
+            log.warning("%s", error.message)
 
     def health(self) -> Mapping[str, str]:
         """Each stage's health: ``ok``, or what is wrong."""

@@ -46,6 +46,7 @@ class NodeSettings(Section):
     least_free_percent: Annotated[float, Field(ge=0, lt=100)] = 0.0  # likewise
     time_zone: str = ""  # IANA name; empty: the machine's
     commit: Literal["auto", "portable"] = "auto"  # one flush an object where the file system allows it, or always two
+    name: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,23})?$")] = ""  # among several nodes on one ledger
 
     @field_validator("time_zone")
     @classmethod
@@ -193,6 +194,8 @@ class Settings(Section):
         if (self.tls.certificate is None) != (self.tls.key is None):
             missing = "key" if self.tls.key is None else "certificate"
             raise ValueError(f"@tls.{missing}@is missing; a certificate and its key belong together")
+        if self.node.name and (self.database.url == "sqlite" or self.broker.url == "embedded"):
+            raise ValueError("@node.name@is for several nodes on one PostgreSQL (database.url) and Redis (broker.url)")
         known = [peer.name for peer in self.peers]
         asked = [peer.name for peer in self.peers if peer.kind == "dicom"]
         for index, peer in enumerate(self.peers):

@@ -33,6 +33,7 @@ CONFIGURATION = """
 host = "127.0.0.1"
 port = {port}
 data_dir = "data"
+{of_node}
 
 [web]
 port = {web_port}
@@ -78,10 +79,12 @@ class InstalledNode:
     pacs: Orthanc
     rules: str  # [[rules]] of the configuration, as TOML; and whatever else belongs into it
     models: Sequence[Path] = ()
+    of_node: str = ""  # further keys of [node]
     attempts: int = 3
     lease_seconds: float = 60
     port: int = field(default_factory=free_port)
     web_port: int = field(default_factory=free_port)
+    program: Sequence[str | Path] = ()  # what is run instead of the installed dicom-node
     process: subprocess.Popen[bytes] | None = None
     _seen: dict[int, psutil.Process] = field(default_factory=dict)  # every process of it, to be ended for certain
 
@@ -105,22 +108,24 @@ class InstalledNode:
             pacs_aet=self.pacs.aet,
             pacs_port=self.pacs.dicom_port,
             more=self.rules,
+            of_node=self.of_node,
         )
         self.configuration.write_text(text)
 
-    def start(self) -> None:
+    def start(self, *, seconds: float = 60) -> None:
         """Start it and wait until it is ready and answers."""
         self.configure()
+        program = self.program or (self.binaries / "dicom-node",)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(self.binaries / "dicom-node"), "--config", str(self.configuration), "up"],
+                [*map(str, program), "--config", str(self.configuration), "up"],
                 cwd=self.folder,
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self.ready, f"the node to be ready, see {self.log}:\n{self.log_tail()}", seconds=60)
+        wait_until(self.ready, f"the node to be ready, see {self.log}:\n{self.log_tail()}", seconds=seconds)
 
     def ready(self) -> bool:
         """Whether its pages say so and it answers C-ECHO; fails when it has ended."""
@@ -158,7 +163,7 @@ class InstalledNode:
         for child in children:
             self._seen.setdefault(child.pid, child)
             try:
-                part = _part(child)
+                part = part_of(child)
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
             if part is not None:
@@ -274,7 +279,8 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(strange)}
 
 
-def _part(process: psutil.Process) -> Part | None:
+def part_of(process: psutil.Process) -> Part | None:
+    """What a process of a node does."""
     line = " ".join(process.cmdline())
     for part, mark in _MARKS.items():
         if mark in line:

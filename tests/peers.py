@@ -212,7 +212,9 @@ class Orthanc:
 
     def request(self, method: str, path: str, body: Any = None) -> bytes:
         """One REST request, a body that is no text as JSON; raises ``HTTPError`` with Orthanc's own message in it."""
-        data = body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        data = body.encode() if isinstance(body, str) else body
+        if not isinstance(data, bytes | None):
+            data = json.dumps(data).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", data=data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
@@ -300,6 +302,13 @@ class RedisServer:
             end(self.process)
             self.process = None
 
+    def kill(self) -> None:
+        """End it as a crash does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
@@ -318,20 +327,21 @@ class PostgreSQL:
     made: int = 0
 
     def start(self) -> None:
-        """Make a cluster, start it, wait until it answers."""
+        """Make a cluster unless there is one, start it, wait until it answers."""
         programs = postgresql_programs()
         data = self.folder / "data"
         account: dict[str, Any] = {"cwd": "/"}
         if os.geteuid() == 0:  # it refuses to run as root
             shutil.chown(self.folder, "postgres", "postgres")
             account |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-        make = [programs / "initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--no-sync"]
-        subprocess.run([*map(str, make)], check=True, capture_output=True, **account)
+        if not data.exists():
+            make = [programs / "initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--no-sync"]
+            subprocess.run([*map(str, make)], check=True, capture_output=True, **account)
         serve = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses=", "-F"]
         self.process = subprocess.Popen(
             [*map(str, serve)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
         )
-        wait_until(lambda: (self.folder / ".s.PGSQL.5432").exists() and self._sql("SELECT 1"), "PostgreSQL to start")
+        wait_until(lambda: self._sql("SELECT 1"), "PostgreSQL to start", seconds=60)
 
     def database(self) -> str:
         """The SQLAlchemy URL of a new, empty database."""
@@ -340,7 +350,7 @@ class PostgreSQL:
         return f"postgresql+psycopg://tests@/t{self.made}?host={self.folder}"
 
     def stop(self) -> None:
-        """End it at once."""
+        """End it at once, without a word to whoever is connected; its databases stay."""
         if self.process is not None:
             self.process.send_signal(signal.SIGQUIT)
             self.process.wait(30)

@@ -61,9 +61,23 @@ def main(arguments: list[str] | None = None) -> int:
 def run(settings: Settings, device: str, application: str = "workers.app") -> int:
     """Become a Celery worker, or, as long as no broker answers, look into the ledger."""
     os.environ[DEVICE_VARIABLE] = device
+    _refuse_newer_ledger(settings)
     if _broker_within(settings, BROKER_WITHIN_S):
         os.execv(sys.executable, celery_command(application))  # noqa: S606
     return _poll(settings, device, application)
+
+
+def _refuse_newer_ledger(settings: Settings) -> None:
+    from dicom_node.archive.database import Database
+    from dicom_node.archive.migrate import refuse_newer
+
+    database = Database(settings.database.url, settings.node.data_dir)
+    try:
+        refuse_newer(database)
+    except LedgerError as error:
+        log.warning("%s", error.message)  # it is waited for
+    finally:
+        database.close()
 
 
 def celery_command(application: str) -> list[str]:
@@ -98,7 +112,7 @@ def _poll(settings: Settings, device: str, application: str) -> int:
     worker = Worker.open(settings, device)
     processes = Processes(worker.ledger.database)
     try:
-        processes.register(worker.name, device=device, takes_from="ledger")
+        processes.register(worker.name, {"device": device, "takes_from": "ledger"})
         worker.warm()
         _take_from_ledger(settings, worker, processes)
     finally:

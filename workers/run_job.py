@@ -6,19 +6,19 @@ import hashlib
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.processes import this_process
 from dicom_node.archive.results import Outcome, findings_for_ledger
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.contract import ModelContract
@@ -47,6 +47,9 @@ from workers.results.encode import encode
 from workers.results.records import Predecessor, ResultContext, ResultObject
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LEDGER_PAUSE_S = 0.5
 
 
 @dataclass
@@ -88,7 +91,7 @@ class Worker:
             store=ObjectStore(settings.node.data_dir),
             catalogue=Catalogue.load(settings),
             hosts=HostPool(device),
-            name=f"{socket.gethostname()}:{os.getpid()}",
+            name=this_process(),
         )
 
     def warm(self) -> None:
@@ -132,7 +135,8 @@ class Worker:
                 job = self.ledger.job(job_id)
                 if job is None:
                     raise LedgerError(f"job {job_id} is not in the ledger")
-                self.ledger.commit(claim, self._work(job, claim, beat))
+                outcome = self._work(job, claim, beat)
+                self._patiently(lambda: self.ledger.commit(claim, outcome))
                 return "done"
             except SystemExit:
                 if self.ledger.release(claim):
@@ -289,10 +293,32 @@ class Worker:
         final = isinstance(error, InputError | ConfigurationError | ResultError)
         log.error("job %d, attempt %d: %s", claim.job_id, claim.attempt, told.message)
         try:
-            state = self.ledger.fail(claim, told, again=not final, excused=infrastructure, **detail)
+            state = self._patiently(
+                lambda: self.ledger.fail(claim, told, again=not final, excused=infrastructure, **detail)
+            )
         except Fenced:
             return "no longer ours"
         return str(state)
+
+    def _patiently(self, write: Callable[[], T]) -> T:
+        """Write to a ledger that is away for a while: what was computed is not to be computed again.
+
+        A write of which nobody knows whether it was done is fenced the second time.
+
+        Raises:
+            LedgerError: it did not answer for a lease's length.
+        """
+        deadline = time.monotonic() + self.settings.worker.lease_seconds
+        while True:
+            try:
+                return write()
+            except Fenced:
+                raise
+            except LedgerError as error:
+                if error.reason != "database" or time.monotonic() > deadline:
+                    raise
+                log.warning("%s", error.message)
+                time.sleep(LEDGER_PAUSE_S)
 
 
 def stop_on_signals() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from functools import cache
 
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from dicom_node.archive.processes import Processes
+from dicom_node.errors import LedgerError
 from workers.app import app
 from workers.configuration import device, log_to, read_settings
 from workers.run_job import Worker, stop_on_signals
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -30,8 +35,19 @@ def run(job_id: int) -> str:
 def _warm(**_: object) -> None:
     stop_on_signals()
     worker = this_worker()
-    Processes(worker.ledger.database).register(worker.name, device=device(), takes_from="broker")
+    while not _registered(worker):  # Celery ends a child that takes too long, and starts another
+        time.sleep(1.0)
     worker.warm()
+
+
+def _registered(worker: Worker) -> bool:
+    """Without its row no watchdog would look after this worker."""
+    try:
+        Processes(worker.ledger.database).register(worker.name, {"device": device(), "takes_from": "broker"})
+    except LedgerError as error:
+        log.warning("%s", error.message)
+        return False
+    return True
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

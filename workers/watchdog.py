@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from kombu.exceptions import OperationalError
 from dicom_node.archive.database import Database
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.places import broker_url, queue_name
-from dicom_node.archive.processes import Processes
+from dicom_node.archive.processes import Processes, this_host
 from dicom_node.domain.job import Priority
 from dicom_node.errors import LedgerError
 from dicom_node.settings import Settings
@@ -136,7 +135,7 @@ class WatchdogStep(bootsteps.StartStopStep):  # type: ignore[misc]
         ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once)
 
         def owners() -> list[str]:
-            return [f"{socket.gethostname()}:{pid}" for pid in _children(worker)]
+            return [f"{this_host()}:{pid}" for pid in _children(worker)]
 
         def ring(job_id: int) -> None:
             queue = queue_name(Priority.STAT)  # it is the next one by the ledger, whatever its priority

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
-from dicom_node.archive.database import Database, db_later, db_now
+from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.schema import job, parcel, result_set
 from dicom_node.domain.job import Priority
 from dicom_node.domain.parcel import ParcelState
 
 FREE = or_(parcel.c.claimed_until.is_(None), parcel.c.claimed_until < db_now())
-TO_SEND = and_(parcel.c.state == ParcelState.DUE, parcel.c.next_try <= db_now(), FREE)
-TO_VERIFY = and_(parcel.c.state.in_((ParcelState.SENT, ParcelState.PRESENT)), parcel.c.verify_at <= db_now(), FREE)
+TO_SEND = and_(parcel.c.state == ParcelState.DUE, come(parcel.c.next_try), FREE)
+TO_VERIFY = and_(parcel.c.state.in_((ParcelState.SENT, ParcelState.PRESENT)), come(parcel.c.verify_at), FREE)
 priority: ColumnElement[int] = func.coalesce(job.c.priority, int(Priority.ROUTINE))
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event
+from sqlalchemy import Column, ColumnElement, Connection, Double, Engine, create_engine, event, or_, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.url import make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, ProgrammingError
@@ -25,6 +25,7 @@ from sqlalchemy.types import TypeDecorator
 from dicom_node.errors import ConfigurationError, LedgerError
 
 BUSY_TIMEOUT_S = 30
+LONGEST_PAUSE_S = 86400.0  # until the time of day has come when something may be sent
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -82,6 +83,15 @@ def _later(element: Any, compiler: Any, **kw: Any) -> str:
     return f"(extract(epoch from clock_timestamp())::double precision + {compiler.process(element.clauses, **kw)})"
 
 
+def come(time: Column[datetime]) -> ColumnElement[bool]:
+    """Whether a time that was set for some piece of work has come.
+
+    Nothing is put off for longer than ``LONGEST_PAUSE_S``: what lies further ahead was written by a clock that has
+    been set back since.
+    """
+    return or_(time <= db_now(), time > db_later(LONGEST_PAUSE_S))
+
+
 class Database:
     """Connections to the ledger. Threads may share one."""
 
@@ -96,11 +106,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+    def write(self, alone: int | None = None) -> Iterator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Those with the same number ``alone`` follow each other, in all processes; on SQLite all do.
+        """
         with _translated(), self.engine.begin() as connection:
             if self.engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif alone is not None:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": alone})
             yield connection
 
     def close(self) -> None:

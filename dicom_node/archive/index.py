@@ -1,7 +1,7 @@
 """The index: which studies, series and instances there are, and which of several objects counts.
 
-One thread of one process writes it, many objects a transaction. Every stored object gets exactly one row,
-whatever becomes of it, and adding an object again changes nothing.
+One thread of each node writes it, many objects a transaction, one transaction at a time. Every stored object gets
+exactly one row, whatever becomes of it, and adding an object again changes nothing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from dicom_node.errors import DicomNodeError, LedgerError
 LOGGER = logging.getLogger(__name__)
 
 _MOST_ASSOCIATIONS = 256
+_WRITERS = 0x696E6478  # any constant: the indexers of several nodes must not pass each other on PostgreSQL
 
 
 class Index:
-    """Studies, series and instances. Only one thread may write, in one process for each ledger; any may read."""
+    """Studies, series and instances. Only one thread of a process may write; any may read."""
 
     def __init__(self, database: Database, data_dir: Path, site_id: int = 1) -> None:
         self.database = database
@@ -53,7 +54,7 @@ class Index:
         Raises:
             LedgerError: the database failed; nothing was changed.
         """
-        with self.database.write() as connection:
+        with self.database.write(alone=_WRITERS) as connection:
             batch = Batch(connection, self._store, self._site_id)
             batch.load(objects)
             for item in objects:
@@ -110,7 +111,7 @@ class Index:
             current = (instance.c.series_id == series_id, instance.c.state == InstanceState.CURRENT)
             paths = connection.execute(select(instance.c.path).where(*current).order_by(instance.c.id)).scalars().all()
         headers = list(self._headers(paths))
-        with self.database.write() as connection:
+        with self.database.write(alone=_WRITERS) as connection:
             batch = Batch(connection, self._store, self._site_id)
             patients = sorted({patient_of(header) for header in headers if header.patient_id})
             batch.settle(series_id, agree(header.attributes for header in headers), patients)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive import events, succession
-from dicom_node.archive.database import Database, db_later, db_now
+from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, select_jobs
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
@@ -90,7 +90,7 @@ class Ledger:
         )
         statement = (
             update(job)
-            .where(job.c.id == job_id, free, job.c.run_after <= db_now(), *self._has_room())
+            .where(job.c.id == job_id, free, come(job.c.run_after), *self._has_room())
             .where(job.c.attempt - job.c.excused < self.maximum_attempts)
             .values(
                 state=JobState.RUNNING,
@@ -102,9 +102,7 @@ class Ledger:
             )
             .returning(job.c.attempt, job.c.study_id)
         )
-        with self.database.write() as connection:
-            if self._at_once and connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _COUNTED_CLAIMS})
+        with self.database.write(alone=_COUNTED_CLAIMS if self._at_once else None) as connection:
             row = connection.execute(statement).first()
             if row is None:
                 if self._at_once:
@@ -120,7 +118,7 @@ class Ledger:
         """The job that a worker should try to claim next."""
         statement = (
             select(job.c.id)
-            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), *self._has_room())
+            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), *self._has_room())
             .order_by(job.c.priority, job.c.id)
             .limit(1)
         )
@@ -264,7 +262,7 @@ class Ledger:
         lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
             select(job.c.id, job.c.model, job.c.priority)
-            .where(job.c.state == JobState.QUEUED, job.c.run_after <= db_now(), lost, *self._has_room())
+            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), lost, *self._has_room())
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )

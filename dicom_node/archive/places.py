@@ -73,17 +73,23 @@ class Places:
 
 
 @contextmanager
-def only_process(data_dir: Path, name: str, patience_s: float = PATIENCE_S) -> Iterator[None]:
+def only_process(
+    data_dir: Path, name: str, patience_s: float = PATIENCE_S, folder: Path | None = None
+) -> Iterator[None]:
     """Be the only process of this name on a data directory.
 
     Two nodes would index every object twice, two acceptors of one name write into the same folder. One that is
     about to end is waited for. The system lets go of the lock when this process ends, however it ends.
+    ``folder``: where the lock lies, when that is not ``run``; nodes on several machines may share it.
 
     Raises:
         ConfigurationError: another one holds it; says which process.
     """
     lock = Places(data_dir).lock(name)
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder / lock.name
     with lock.open("a+") as file:
         deadline = time.monotonic() + patience_s
         while not _locked(file):

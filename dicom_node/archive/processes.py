@@ -1,11 +1,13 @@
-"""The processes that take jobs: when each was last seen, and whether it has work.
+"""The processes of a ledger, workers and nodes: when each was last seen, and whether it has work.
 
 A row is named as its process owns jobs, ``host:pid``, so a job's owner leads to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +20,7 @@ from dicom_node.archive.schema import process
 # A process says that it lives every few seconds; one that has been silent for so long is not counted on.
 SEEN_WITHIN_S = 30.0
 FORGOTTEN_AFTER_S = 600.0
+_FIRST_NAMESPACE = 0xEFFFFFFC  # inode of the process ids that a machine boots with (Linux)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,14 @@ class Process:
     """A worker as it last told of itself."""
 
     name: str  # host:pid
-    kind: str  # worker
+    kind: str  # worker, node
     started_at: datetime
     seen_at: datetime
     idle: bool
     since: datetime  # it has been idle, or busy
     device: str
     takes_from: str  # broker or ledger
+    detail: Mapping[str, Any]  # what it says of itself
     present: bool  # seen within SEEN_WITHIN_S
 
 
@@ -41,14 +45,13 @@ class Processes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, name: str, *, device: str, takes_from: str, kind: str = "worker") -> None:
-        """A process is ready for work."""
+    def register(self, name: str, detail: Mapping[str, str], kind: str = "worker") -> None:
+        """A process is ready for work; ``detail`` of a worker: its device, and what it takes jobs from."""
         host, _, pid = name.rpartition(":")
         times = {"started_at": db_now(), "seen_at": db_now(), "since": db_now()}
-        detail = {"device": device, "takes_from": takes_from}
         with self._database.write() as connection:
             connection.execute(delete(process).where(process.c.name == name))
-            values = {"name": name, "kind": kind, "host": host, "pid": int(pid), "idle": True, "detail": detail}
+            values = {"name": name, "kind": kind, "host": host, "pid": int(pid), "idle": True, "detail": dict(detail)}
             connection.execute(insert(process).values(**values, **times))
 
     def seen(self, names: Sequence[str], *, idle: bool) -> int:
@@ -89,6 +92,48 @@ class Processes:
         return len(names)
 
 
+def this_host() -> str:
+    """The host part of a process name: within it a process id means one process.
+
+    Containers may share the name of their machine and still number their processes each for itself.
+    """
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    except OSError:
+        namespace = _FIRST_NAMESPACE
+    return socket.gethostname() + ("" if namespace == _FIRST_NAMESPACE else f"/{namespace}")
+
+
+def this_process() -> str:
+    """The name of this process."""
+    return f"{this_host()}:{os.getpid()}"
+
+
+def alive(name: str) -> bool:
+    """Whether a process may live; only of one that we can see it is known that it does not."""
+    host, _, pid = name.rpartition(":")
+    return host != this_host() or _alive(int(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return not _zombie(pid)
+
+
+def _zombie(pid: int) -> bool:
+    """A killed process that nobody has waited for yet still takes signals (Linux)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
 def _process(row: Any) -> Process:
     return Process(
         name=row.name,
@@ -99,5 +144,6 @@ def _process(row: Any) -> Process:
         since=row.since,
         device=row.detail.get("device", ""),
         takes_from=row.detail.get("takes_from", ""),
+        detail=row.detail,
         present=bool(row.present),
     )

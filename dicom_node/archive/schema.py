@@ -361,5 +361,13 @@ process = Table(
     Column("seen_at", UtcTime, nullable=False),
     Column("idle", Boolean, nullable=False),
     Column("since", UtcTime, nullable=False),  # it has been idle, or busy
-    Column("detail", JSON, nullable=False),  # device, and what it takes jobs from
+    Column("detail", JSON, nullable=False),  # of a worker: device, and what it takes jobs from; of a node: its name, …
+)
+
+turn = Table(
+    "turn",  # which of several nodes does a piece of work
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("owner", String(128), nullable=False),  # host:pid
+    Column("until", UtcTime, nullable=False),
 )

@@ -54,12 +54,14 @@ def run_acceptor(
     name: Annotated[str, typer.Option(help="Of its folder in the file store; each has its own.")] = "a0",
 ) -> None:
     """A process that listens for DICOM associations."""
-    from dicom_node.archive.places import only_process
+    from dicom_node.archive.places import Places, only_process
     from dicom_node.reception.acceptor import run_acceptor as accept
 
     settings = _configuration(context).settings
     _log("acceptor" if name == "a0" else f"acceptor-{name}", settings)
-    with only_process(settings.node.data_dir, f"acceptor {name}"):
+    # The lock lies beside the objects, which several nodes may share.
+    folder = Places(settings.node.data_dir).objects / name
+    with only_process(settings.node.data_dir, f"acceptor {name}", folder=folder):
         accept(settings, name, _stop_on_signals())
 
 
@@ -110,7 +112,8 @@ def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
         this += ["--config", str(configuration.source.file)]
     # The node reads rules and models and brings the ledger up to date: nothing else starts before that went well.
     found.append(Program("node", [*this, "run-node"], environment, ready=lambda: _listens(places.hints)))
-    for name in (f"a{number}" for number in range(settings.node.acceptors)):
+    begin = f"{settings.node.name}-" if settings.node.name else ""
+    for name in (f"{begin}a{number}" for number in range(settings.node.acceptors)):
         accept = [*this, "run-acceptor", "--name", name]
         found.append(Program(f"acceptor {name}", accept, environment, pulse_s=ACCEPTOR_PULSE_S))
     if workers:

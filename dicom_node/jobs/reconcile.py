@@ -6,13 +6,11 @@ Harmless when doubled: every step is one conditional write.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 from collections.abc import Mapping
 
 from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.processes import Processes
+from dicom_node.archive.processes import Processes, alive
 from dicom_node.errors import BrokerError
 from dicom_node.jobs.publish import Publisher
 
@@ -78,25 +76,5 @@ class Reconciler:
 
 
 def _dead(owners: tuple[str, ...]) -> list[str]:
-    """Owners (host:pid) of this machine whose process is gone."""
-    here = socket.gethostname()
-    return [owner for owner in owners if owner.rpartition(":")[0] == here and not _alive(int(owner.rpartition(":")[2]))]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return not _zombie(pid)
-
-
-def _zombie(pid: int) -> bool:
-    """A killed process that nobody has waited for yet still takes signals (Linux)."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
+    """Owners (host:pid) that we can see, and whose process is gone."""
+    return [owner for owner in owners if not alive(owner)]

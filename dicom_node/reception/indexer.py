@@ -34,9 +34,11 @@ class _Hints(Protocol):
 
 
 class Indexer:
-    """Brings the index up to date. One for each ledger, in one thread."""
+    """Brings the index up to date, in one thread. Those of several nodes read the same folders."""
 
-    def __init__(self, index: Index, store: ObjectStore, hints: _Hints) -> None:
+    def __init__(self, index: Index, store: ObjectStore, hints: _Hints, *, shared: bool = False) -> None:
+        """``shared``: other nodes put objects into the same index."""
+        self._shared = shared
         self._index = index
         self._store = store
         self._hints = hints
@@ -83,8 +85,9 @@ class Indexer:
         for segment in self._store.unsealed():
             complete = self._store.finished(segment)
             known = self._known_of(segment)
-            new = (path for path in segment.objects() if path not in known)
-            for group in self._groups(new, sealed=segment in self._first):
+            new = [path for path in segment.objects() if path not in known]
+            known.update(self._also_known(new))
+            for group in self._groups((path for path in new if path not in known), sealed=segment in self._first):
                 self._add(group)
                 known.update(self._store.absolute(item.path) for item in group)
                 added += len(group)
@@ -97,9 +100,16 @@ class Indexer:
 
     def _known_of(self, segment: Segment) -> set[Path]:
         if segment not in self._known:
-            paths = [self._store.relative(path) for path in segment.objects()]
-            self._known[segment] = {self._store.absolute(path) for path in self._index.known(paths)}
+            self._known[segment] = self._in_index(segment.objects())
         return self._known[segment]
+
+    def _also_known(self, new: list[Path]) -> set[Path]:
+        """What another node has put into the index meanwhile; a node alone knows what it has put there itself."""
+        return self._in_index(new) if self._shared and new else set()
+
+    def _in_index(self, paths: list[Path]) -> set[Path]:
+        found = self._index.known([self._store.relative(path) for path in paths])
+        return {self._store.absolute(path) for path in found}
 
     def _groups(self, paths: Iterator[Path], *, sealed: bool) -> Iterator[list[Arrival | Rejection]]:
         """Objects to be added together. ``sealed``: their seals are to be looked at."""

@@ -251,3 +251,15 @@ def test_a_value_of_a_wrong_type_is_told_with_its_line(tmp_path: Path, key: tupl
     with pytest.raises(ConfigurationError) as caught:
         _load(tmp_path, text)
     assert (caught.value.line, caught.value.key) == (blank + 3, f"{key[0]}.{key[1]}")
+
+
+@pytest.mark.parametrize("missing", ["database", "broker"])
+def test_a_name_among_nodes_needs_what_nodes_share(tmp_path: Path, missing: str) -> None:
+    shared = {"database": "postgresql+psycopg://node@db/ledger", "broker": "redis://queue/0"}
+    sections = "".join(f'[{name}]\nurl = "{url}"\n' for name, url in shared.items() if name != missing)
+    with pytest.raises(ConfigurationError, match=r"dicom-node.toml:2: node.name: is for several nodes"):
+        _load(tmp_path, f'[node]\nname = "left"\n{sections}')
+    sections = "".join(f'[{name}]\nurl = "{url}"\n' for name, url in shared.items())
+    assert _load(tmp_path, f'[node]\nname = "left"\n{sections}').settings.node.name == "left"
+    with pytest.raises(ConfigurationError, match=r"node\.name"):
+        _load(tmp_path, f'[node]\nname = "Left Node"\n{sections}')

@@ -152,7 +152,7 @@ def test_stuck_tells_why(queue: NoopQueue) -> None:
         running: "box:1 is at it: claimed",
         silent: "box:2 is silent: its lease has run out",
     }
-    processes.register("box:1", device="cpu", takes_from="broker")
+    processes.register("box:1", {"device": "cpu", "takes_from": "broker"})
     assert why()[queued] == "2 of its model run; no more may at once"
     processes.seen(["box:1"], idle=False)
     assert why()[queued] == "all 1 workers are busy"

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import pytest
 from sqlalchemy import update
 
 from dicom_node.archive.database import Database, db_later
-from dicom_node.archive.processes import FORGOTTEN_AFTER_S, SEEN_WITHIN_S, Processes
+from dicom_node.archive.processes import FORGOTTEN_AFTER_S, SEEN_WITHIN_S, Processes, alive, this_host, this_process
 from dicom_node.archive.schema import process
 
 
 @pytest.fixture
 def processes(database: Database) -> Processes:
     registered = Processes(database)
-    registered.register("box:1", device="cpu", takes_from="broker")
+    registered.register("box:1", {"device": "cpu", "takes_from": "broker"})
     return registered
 
 
@@ -59,3 +65,19 @@ def test_a_silent_worker_is_not_counted_on(processes: Processes, database: Datab
 
 def test_a_dead_worker_is_forgotten(processes: Processes) -> None:
     assert processes.forget(["box:1", "box:2"]) == 1
+
+
+def test_a_process_is_named_by_its_machine_and_id() -> None:
+    assert this_process() == f"{this_host()}:{os.getpid()}"
+    assert alive(this_process())
+    assert alive("another-machine:1")
+
+
+def test_containers_that_share_a_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container process 1 is another one: one of ours must not count as dead there."""
+    monkeypatch.setattr("dicom_node.archive.processes.os.stat", lambda place: SimpleNamespace(st_ino=4026532000))
+    assert this_host() == f"{socket.gethostname()}/4026532000"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    assert alive(f"{socket.gethostname()}:{dead.pid}")
+    assert not alive(f"{this_host()}:{dead.pid}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
 from dicom_node.archive.ledger import QueuedJob
-from dicom_node.archive.processes import Process
+from dicom_node.archive.processes import Process, this_host
 from dicom_node.domain.job import Priority
 from dicom_node.errors import BrokerError
 from dicom_node.jobs.reconcile import (
@@ -131,7 +130,7 @@ def test_broker_that_is_away_stops_nothing() -> None:
 
 
 def test_only_dead_processes_of_this_machine_lose_their_jobs() -> None:
-    here = socket.gethostname()
+    here = this_host()
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     owners = (f"{here}:{os.getpid()}", f"{here}:{dead.pid}", f"another-machine:{dead.pid}")
@@ -144,7 +143,7 @@ def test_killed_process_nobody_waited_for_counts_as_dead() -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    owner = f"{socket.gethostname()}:{process.pid}"
+    owner = f"{this_host()}:{process.pid}"
     ledger = MemoryLedger((owner,))
     made(ledger, MemoryPublisher()).tick()
     assert ledger.expired == [owner]

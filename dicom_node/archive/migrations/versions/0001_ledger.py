@@ -38,6 +38,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_process")),
     )
     op.create_table(
+        "turn",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("owner", sa.String(length=128), nullable=False),
+        sa.Column("until", UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_turn")),
+    )
+    op.create_table(
         "site",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
