@@ -173,6 +173,12 @@ class Settings(Section):
     rules: tuple[RuleSettings, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
+    def _nodes_share(self) -> Settings:
+        if self.node.name and (self.database.url == "sqlite" or self.broker.url == "embedded"):
+            raise ValueError("@node.name@is for several nodes on one PostgreSQL (database.url) and Redis (broker.url)")
+        return self
+
+    @model_validator(mode="after")
     def _entries_fit_together(self) -> Settings:
         for kind, entries in (("peers", self.peers), ("rules", self.rules)):
             names = [entry.name for entry in entries]
@@ -194,8 +200,6 @@ class Settings(Section):
         if (self.tls.certificate is None) != (self.tls.key is None):
             missing = "key" if self.tls.key is None else "certificate"
             raise ValueError(f"@tls.{missing}@is missing; a certificate and its key belong together")
-        if self.node.name and (self.database.url == "sqlite" or self.broker.url == "embedded"):
-            raise ValueError("@node.name@is for several nodes on one PostgreSQL (database.url) and Redis (broker.url)")
         known = [peer.name for peer in self.peers]
         asked = [peer.name for peer in self.peers if peer.kind == "dicom"]
         for index, peer in enumerate(self.peers):

@@ -10,6 +10,8 @@ from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import instance, study
 from dicom_node.domain.study import InstanceState, Readiness
 
+RULE_WAITS = "the rule waits for"  # in the outcome of a study that is looked at again by itself
+
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
@@ -46,6 +48,16 @@ def look_again(database: Database, study_id: int) -> None:
     """Have the rules look at a study again."""
     with database.write() as connection:
         connection.execute(update(study).where(study.c.id == study_id).values(changed_at=db_now()))
+
+
+def look_again_at_waiting(database: Database) -> int:
+    """Have the rules look again at the studies for which one of them waits; how many there are."""
+    with database.read() as connection:
+        waiting = select(study.c.id).where(study.c.outcome.contains(RULE_WAITS))
+        found = connection.execute(waiting).scalars().all()
+    for study_id in found:
+        look_again(database, study_id)
+    return len(found)
 
 
 def selection(database: Database, series_id: int) -> tuple[tuple[int, str], ...]:

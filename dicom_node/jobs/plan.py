@@ -8,6 +8,7 @@ installed meanwhile; another selection follows the rule's ``late``.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -24,6 +25,7 @@ from dicom_node.settings import RuleSettings, Settings
 
 log = logging.getLogger(__name__)
 
+AWAY_S = 5.0  # after so long without a pass another planner, or an earlier life of this one, has left studies waiting
 CLOSED = "closed by"  # how the reason begins when a person has said that a study is whole
 
 
@@ -45,9 +47,11 @@ class Planner:
         self._study_view = study_view
         self._forwarder = Forwarder(settings, database, self._waits)
         self._later: dict[int, datetime] = {}  # study -> when a rule's own quiet period ends
+        self._passed: float | None = None  # monotonic time of the last pass
 
     def tick(self) -> int:
         """Look at the studies that changed; returns how many jobs and forwardings were planned."""
+        self._resume()
         now = datetime.now(UTC)
         for study_id in [study for study, due in self._later.items() if due <= now]:
             del self._later[study_id]
@@ -59,6 +63,12 @@ class Planner:
             planned += sum(1 for outcome in outcomes if outcome.startswith("planned"))
             decisions.decided(self._database, seen, _summary(self._settings.rules, outcomes))
         return planned
+
+    def _resume(self) -> None:
+        """Have the rules look again at studies whose end of waiting stands in nobody's memory any more."""
+        if self._passed is None or time.monotonic() - self._passed > AWAY_S:
+            decisions.look_again_at_waiting(self._database)
+        self._passed = time.monotonic()
 
     def _apply(self, decision: Decision, study: StudyView) -> str:
         rule = decision.rule.settings
@@ -93,7 +103,7 @@ class Planner:
         left = quiet_s - (datetime.now(UTC) - last).total_seconds()
         if left > 0:
             self._look_again(study.id, left)
-            return f"the rule waits for {quiet_s:g} s without new images"
+            return f"{decisions.RULE_WAITS} {quiet_s:g} s without new images"
         return ""
 
     def _look_again(self, study_id: int, seconds: float) -> None:

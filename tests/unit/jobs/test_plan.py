@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,17 @@ def test_rule_that_waits_looks_again_by_itself(database: Database) -> None:
     while not bench.ledger.jobs() and datetime.now(UTC) < deadline:
         bench.planner.tick()
     assert len(bench.ledger.jobs()) == 1
+
+
+def test_rule_that_waits_is_not_forgotten_by_the_next_planner(database: Database) -> None:
+    """A node that dies takes with it when to look again; so does one whose turn another node has taken."""
+    bench = Bench(database, {"quiet_seconds": 0.2})
+    assert bench.show(view(), quiet_s=0.0) == 0
+    bench.planner._later.clear()
+    time.sleep(0.3)
+    assert bench.planner.tick() == 0
+    bench.planner._passed = None
+    assert bench.planner.tick() == 1
 
 
 def test_unwanted_study_is_shown_as_such(bench: Bench) -> None:
