@@ -105,6 +105,41 @@ def test_attempt_that_lost_its_job_tells_nothing(queue: NoopQueue, worker: Scrip
     assert worker.run(job_id).startswith("not to be run")
 
 
+@pytest.mark.parametrize(("ending", "write", "state"), [(0.0, "commit", "done"), ("bug", "fail", "queued")])
+def test_a_ledger_that_is_away_for_a_while_is_waited_for(
+    queue: NoopQueue, worker: Scripted, monkeypatch: pytest.MonkeyPatch, ending: Any, write: str, state: str
+) -> None:
+    monkeypatch.setattr("workers.run_job.LEDGER_PAUSE_S", 0.01)
+    real, calls = getattr(queue.ledger, write), []
+
+    def flaky(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        if len(calls) < 3:
+            raise LedgerError("away", reason="database")
+        return real(*given, **named)
+
+    monkeypatch.setattr(queue.ledger, write, flaky)
+    job_id = queue.plan(ending)
+    assert worker.run(job_id) == state
+    assert len(calls) == 3
+
+
+def test_a_commit_that_was_done_although_its_answer_was_lost_counts_once(
+    queue: NoopQueue, worker: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.run_job.LEDGER_PAUSE_S", 0.01)
+    real = queue.ledger.commit
+
+    def cut_off(*given: Any) -> None:
+        real(*given)
+        raise LedgerError("the connection was lost", reason="database")
+
+    monkeypatch.setattr(queue.ledger, "commit", cut_off)
+    job_id = queue.plan(0.0)
+    assert worker.run(job_id) == "no longer ours"
+    assert queue.states(job_id) == [JobState.DONE]
+
+
 def test_only_the_last_attempt_gets_a_fresh_host(queue: NoopQueue, worker: Scripted) -> None:
     job_id = queue.plan("raised")  # type: ignore[arg-type]
     for _ in range(3):
