@@ -40,8 +40,8 @@ from dicom_node.web.app import serve_web
 log = logging.getLogger(__name__)
 
 PASS_PAUSE_S = 0.2
-# Doubled, these would cost the peers or the rules the work twice; the others only look.
-TAKING_TURNS = ("planner", "courier", "commitment", "commitment reports")
+# Of several nodes all look at files, times and leases; the rest of the work is done by one at a time.
+IN_EVERY_NODE = ("indexer", "completion", "reconciler", "membership")
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
@@ -124,7 +124,7 @@ class Node:
         )
         if settings.node.name:
             for stage in self.stages:
-                if stage.name in TAKING_TURNS:
+                if stage.name not in IN_EVERY_NODE:
                     stage.turn = Turn(self.database, stage.name)
 
     def run(self, stop: threading.Event) -> None:
