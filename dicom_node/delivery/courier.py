@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from datetime import datetime
 
 from dicom_node.archive.claims import Claims
 from dicom_node.archive.parcels import Parcels
+from dicom_node.archive.processes import alive, this_host
 from dicom_node.delivery.commit import Committer
 from dicom_node.delivery.destination import Destinations
 from dicom_node.delivery.lane import LEASE_S, Lane
@@ -51,7 +51,7 @@ class Courier:
         self._stop = threading.Event()
         committer = committer or Committer(settings, parcels, Verifier(settings, parcels, destinations))
         self._lane = Lane(settings, parcels, destinations, committer, self._stop, clock)
-        self._here, self._pid = socket.gethostname(), os.getpid()
+        self._here, self._pid = this_host(), os.getpid()
         self._name = f"{self._here}:{self._pid}:{secrets.token_hex(4)}"
         self._lanes = 0
         self._running: dict[str, tuple[str, threading.Thread]] = {}  # owner -> destination, thread
@@ -128,13 +128,7 @@ class Courier:
             return False
         if int(rest) == self._pid:
             return not owner.startswith(self._name)  # a process before us had our number, as in a container
-        try:
-            os.kill(int(rest), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+        return not alive(f"{host}:{rest}")
 
     def _run(self, destination: str, owner: str) -> None:
         try:
