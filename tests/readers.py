@@ -33,8 +33,10 @@ def masks_of_dcmqi(file: Path, folder: Path) -> dict[int, Any]:
     masks = {}
     for written in folder.glob("*.nrrd"):
         image = sitk.ReadImage(str(written))
-        (number,) = set(np.unique(sitk.GetArrayViewFromImage(image))) - {0}
-        masks[int(number)] = image
+        held = set(np.unique(sitk.GetArrayViewFromImage(image))) - {0}
+        assert len(held) <= 1
+        if held:  # an empty segment has a file, too
+            masks[int(held.pop())] = image
     return masks
 
 

@@ -161,7 +161,7 @@ def _without_groups(file: ImageFile) -> list[Frame]:
         header = _copy(file.header.values())
         # One position cannot be that of every frame.
         header.pop("ImagePositionPatient", None)
-        header.ReferencedFrameNumber = index + 1
+        header.add_new("ReferencedFrameNumber", "IS", index + 1)
         made.append(Frame(file, index, header))
     return made
 
@@ -184,7 +184,7 @@ def _of_frame(common: Dataset, group: Dataset, index: int) -> Dataset:
     header = _copy(common.values())
     header.file_meta = common.file_meta
     _lay_open(group, header)
-    header.ReferencedFrameNumber = index + 1
+    header.add_new("ReferencedFrameNumber", "IS", index + 1)
     return header
 
 

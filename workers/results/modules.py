@@ -87,9 +87,10 @@ EQUIPMENT = (
     "ManufacturerModelName", "DeviceSerialNumber", "SoftwareVersions",
 )  # fmt: skip
 
-# What highdicom needs to know of a single-frame source image.
+# What highdicom needs to know of a source image; of a frame of a multi-frame object its number, too.
 IMAGE = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "FrameOfReferenceUID",
     "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness",
-    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
+    "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod", "ReferencedFrameNumber",
+    "PatientOrientation",
 )  # fmt: skip

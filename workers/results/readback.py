@@ -47,6 +47,7 @@ def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence
     read = {kind: _read(item) for kind, item in by_kind.items()}
     _check_patient(read["seg"], read["sr"], sources)
     _check_segmentation(read["seg"], findings)
+    _check_frame_numbers(read["seg"], findings, sources)
     _check_report(read["sr"], read["seg"], findings)
 
 
@@ -115,6 +116,16 @@ def _check_segmentation(segmentation: Dataset, findings: Findings) -> None:
         raise _wrong("SEG", "it references other images than those of the findings")
 
 
+def _check_frame_numbers(segmentation: Dataset, findings: Findings, sources: Sequence[Dataset]) -> None:
+    """Of multi-frame sources each frame must name the frame it lies on."""
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    for group, (_, index) in zip(groups, _frames(segmentation, findings), strict=True):
+        reference = group.DerivationImageSequence[0].SourceImageSequence[0]
+        number = sources[index].get("ReferencedFrameNumber") if sources else reference.get("ReferencedFrameNumber")
+        if reference.get("ReferencedFrameNumber") != number:
+            raise _wrong("SEG", f"the frame on slice {index} references frame {reference.get('ReferencedFrameNumber')}")
+
+
 def _check_segment(item: Dataset, segment: Segment) -> None:
     property_type = item.SegmentedPropertyTypeCodeSequence[0]
     modifiers = property_type.get("SegmentedPropertyTypeModifierCodeSequence") or [None]
@@ -133,11 +144,7 @@ def _frames(segmentation: Dataset, findings: Findings) -> Iterator[tuple[int, in
     """Segment number and slice index of each frame."""
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     groups = segmentation.PerFrameFunctionalGroupsSequence
-    placed = [
-        (group if "PlanePositionSequence" in group else shared).PlanePositionSequence[0].ImagePositionPatient
-        for group in groups
-    ]
-    indices = findings.grid.lps_to_index(np.asarray(placed, dtype=np.float64))
+    indices = findings.grid.lps_to_index([_position(group, shared, findings) for group in groups])
     for group, at in zip(groups, indices, strict=True):
         index = round(float(at[0]))
         if not 0 <= index < len(findings.frames) or np.abs(at - (index, 0, 0)).max() > _POSITION_TOLERANCE:
@@ -147,6 +154,14 @@ def _frames(segmentation: Dataset, findings: Findings) -> Iterator[tuple[int, in
             raise _wrong("SEG", f"the frame on slice {index} references image {image}")
         identification = group if "SegmentIdentificationSequence" in group else shared
         yield int(identification.SegmentIdentificationSequence[0].ReferencedSegmentNumber), index
+
+
+def _position(group: Dataset, shared: Dataset, findings: Findings) -> Sequence[float]:
+    """Where a frame lies, LPS mm; the one slice of a projection, which has no position, at its grid's origin."""
+    holder = group if "PlanePositionSequence" in group else shared
+    if "PlanePositionSequence" not in holder and findings.grid.shape[0] == 1:
+        return findings.grid.origin
+    return [float(v) for v in holder.PlanePositionSequence[0].ImagePositionPatient]
 
 
 def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) -> None:

@@ -35,7 +35,7 @@ from workers.results import codes, provenance
 from workers.results.codes import coded
 from workers.results.records import Predecessor, ResultContext
 from workers.results.segmentation import stand_ins
-from workers.results.source import Source
+from workers.results.source import Source, is_placed
 
 _CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 _HAS_ACQUISITION_CONTEXT = hd.sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -292,13 +292,16 @@ def _image_library(findings: Findings, source: Source) -> Any:
 
 def _shared_descriptors(findings: Findings, source: Source) -> Iterator[Any]:
     first = source.images[0]
-    yield hd.sr.UIDRefContentItem(
-        name=coded(codes.FRAME_OF_REFERENCE),
-        value=first.FrameOfReferenceUID,
-        relationship_type=_HAS_ACQUISITION_CONTEXT,
-    )
+    if is_placed(first):
+        yield hd.sr.UIDRefContentItem(
+            name=coded(codes.FRAME_OF_REFERENCE),
+            value=first.FrameOfReferenceUID,
+            relationship_type=_HAS_ACQUISITION_CONTEXT,
+        )
     yield _number(codes.ROWS, int(first.Rows), codes.PIXELS)
     yield _number(codes.COLUMNS, int(first.Columns), codes.PIXELS)
+    if not is_placed(first):
+        return
     yield _number(codes.HORIZONTAL_SPACING, float(first.PixelSpacing[1]), codes.MILLIMETRE)
     yield _number(codes.VERTICAL_SPACING, float(first.PixelSpacing[0]), codes.MILLIMETRE)
     yield _number(codes.SLICE_SPACING, findings.grid.spacing[0], codes.MILLIMETRE)
@@ -314,13 +317,19 @@ def _entries(source: Source) -> Iterator[Any]:
             name=coded(codes.SOURCE),
             referenced_sop_class_uid=image.SOPClassUID,
             referenced_sop_instance_uid=image.SOPInstanceUID,
+            referenced_frame_numbers=_frame_number(image),
             relationship_type=_CONTAINS,
         )
-        entry.ContentSequence = hd.sr.ContentSequence(
-            _number(name, float(value), codes.MILLIMETRE)
-            for name, value in zip(codes.POSITIONS, image.ImagePositionPatient, strict=True)
-        )
+        if is_placed(image):
+            entry.ContentSequence = hd.sr.ContentSequence(
+                _number(name, float(value), codes.MILLIMETRE)
+                for name, value in zip(codes.POSITIONS, image.ImagePositionPatient, strict=True)
+            )
         yield entry
+
+
+def _frame_number(image: Dataset) -> list[int] | None:
+    return [int(image.ReferencedFrameNumber)] if "ReferencedFrameNumber" in image else None
 
 
 def _reference(segmentation: Dataset) -> Dataset:

@@ -14,13 +14,16 @@ from typing import Any
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
+from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage
 
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings, Segment
 from dicom_node.errors import ResultError
 from workers.results import codes, modules, provenance
 from workers.results.records import ResultContext
-from workers.results.source import Source
+from workers.results.source import Source, is_placed, objects
+
+_STAND_IN = "2.25.1."  # root of names that no object ever keeps
 
 
 def build(
@@ -39,7 +42,7 @@ def build(
             remedy="number the segments in model.toml from 1 on, in order and without gaps",
         )
     dataset: Any = hd.seg.Segmentation(
-        source_images=stand_ins(source),
+        source_images=_planes(source),
         pixel_array=findings.label_map,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_describe(segment, contract) for segment in findings.segments],
@@ -60,6 +63,7 @@ def build(
     dataset.update(source.series)
     dataset.BurnedInAnnotation = "NO"
     dataset.ContentCreatorName = None  # type 2; no person made it
+    _refer(dataset, source)
     _pad_with_null(dataset)
     _fix_dimension_uid(dataset, provenance.uid(context, "seg/dimensions"))
     provenance.stamp(dataset, contract, source, context, time)
@@ -67,20 +71,79 @@ def build(
 
 
 def stand_ins(source: Source) -> list[Dataset]:
-    """Source images as highdicom asks for them.
+    """The source objects, one each, as highdicom asks for them.
 
     It takes patient and study from the first one, and refuses values that stand in real images. So it is given none;
     ``provenance.stamp`` writes them afterwards.
     """
-    first = Dataset()
-    first.update(source.images[0])
+    first, *others = objects(source.images)
+    return [_without_a_patient(first), *others]
+
+
+def _without_a_patient(image: Dataset) -> Dataset:
+    made = Dataset()
+    made.update(image)
     for keyword in modules.TYPE_2:
-        setattr(first, keyword, None)
-    return [first, *source.images[1:]]
+        setattr(made, keyword, None)
+    return made
+
+
+def _is_plain(source: Source) -> bool:
+    """Whether each slice is a single-frame image in the patient, of which highdicom makes the references itself."""
+    return all(is_placed(image) and "ReferencedFrameNumber" not in image for image in source.images)
+
+
+def _planes(source: Source) -> list[Dataset]:
+    """A single-frame image for each slice; frames and projections get names of their own until :func:`_refer`."""
+    first, *others = source.images
+    planes = [_without_a_patient(first), *others]
+    if _is_plain(source):
+        return planes
+    made = []
+    for index, plane in enumerate(planes):
+        image = Dataset()
+        image.update(plane)
+        # New elements: those of the source are shared between its frames.
+        image.add_new("SOPClassUID", "UI", CTImageStorage if is_placed(plane) else ComputedRadiographyImageStorage)
+        image.add_new("SOPInstanceUID", "UI", f"{_STAND_IN}{index}")
+        if not is_placed(plane):
+            image.pop("FrameOfReferenceUID", None)
+        made.append(image)
+    return made
+
+
+def _refer(dataset: Dataset, source: Source) -> None:
+    """Have each frame refer to the frame or projection it lies on, and the object list each of them once."""
+    if _is_plain(source):
+        return
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        for reference in group.DerivationImageSequence[0].SourceImageSequence:
+            image = source.images[int(reference.ReferencedSOPInstanceUID.removeprefix(_STAND_IN))]
+            reference.update(_reference(image))
+            if "ReferencedFrameNumber" in image:
+                reference.ReferencedFrameNumber = image.ReferencedFrameNumber
+    listed = [_reference(image) for image in objects(source.images)]
+    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = listed
+    if "SourceImageSequence" in dataset:
+        dataset.SourceImageSequence = listed
+    if not is_placed(source.images[0]):
+        dataset.PatientOrientation = source.images[0].get("PatientOrientation")  # type 2C without a plane
+
+
+def _reference(image: Dataset) -> Dataset:
+    reference = Dataset()
+    reference.ReferencedSOPClassUID = image.SOPClassUID
+    reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    return reference
 
 
 def _pixel_measures(findings: Findings, source: Source) -> Any:
-    """Spacing of the grid. Slice Thickness stays that of the images, which may overlap or leave gaps."""
+    """Spacing of the grid. Slice Thickness stays that of the images, which may overlap or leave gaps.
+
+    None of a projection: the size of its pixels in the patient depends on how far away they are.
+    """
+    if not is_placed(source.images[0]):
+        return None
     between_slices, between_rows, between_columns = findings.grid.spacing
     thickness = source.images[0].get("SliceThickness")
     spacing = source.images[0].PixelSpacing

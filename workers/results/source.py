@@ -16,6 +16,8 @@ from dicom_node.errors import HeaderError
 from workers.results import characters, modules
 from workers.results.records import ResultContext
 
+_IN_THE_PATIENT = frozenset({"CT", "MR", "PT"})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
@@ -28,7 +30,7 @@ class Source:
     series: Dataset  # attributes of results that are images on the source's grid
     equipment: Dataset  # who acquired the images
     requests: tuple[Dataset, ...]  # items of Referenced Request Sequence (0040,A370)
-    images: tuple[Dataset, ...]  # one per slice: identification and geometry only
+    images: tuple[Dataset, ...]  # one per slice: identification and geometry only; a frame has its number with it
     character_set: tuple[str, ...]  # that of the source; empty: the default one
     utc_offset: str  # Timezone Offset From UTC (0008,0201), e.g. "+0930"; empty: not told
 
@@ -69,6 +71,16 @@ def read(sources: Sequence[Dataset]) -> Source:
         character_set=declared or undeclared,
         utc_offset=offset,
     )
+
+
+def objects(images: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The objects that the images are, or are frames of: the first image of each."""
+    return tuple({str(image.SOPInstanceUID): image for image in reversed(images)}.values())[::-1]
+
+
+def is_placed(image: Dataset) -> bool:
+    """Whether an image lies in the patient; a radiograph, for one, does not."""
+    return "ImagePositionPatient" in image or image.get("Modality") in _IN_THE_PATIENT
 
 
 def local_time(source: Source, context: ResultContext) -> datetime:
@@ -118,19 +130,17 @@ def _pick(dataset: Dataset, keywords: Iterable[str]) -> Dataset:
 
 
 def _check_images(images: Sequence[Dataset]) -> None:
-    needed = (
-        "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Rows",
-        "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient",
-    )  # fmt: skip
+    needed = "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Rows", "Columns"
+    geometry = "FrameOfReferenceUID", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient"
     for image in images:
-        for keyword in needed:
+        for keyword in needed + geometry if is_placed(image) else needed:
             if not image.get(keyword):
                 raise HeaderError(
                     f"image {image.get('SOPInstanceUID', '(without SOP Instance UID)')} has no {keyword}",
                     remedy="a result must point at its images and lie in their frame of reference",
                 )
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
-        if len({str(image[keyword].value) for image in images}) > 1:
+        if len({str(image.get(keyword)) for image in images}) > 1:
             raise HeaderError(f"the source images differ in {keyword}", reason="mixed-series")
 
 
