@@ -149,7 +149,7 @@ def _header(study: str, index: int, received: datetime) -> Header:
         issuer="",
         modality="CT",
         attributes=_attributes(study, which, image),
-        plane=ImagePlane(512, 512, (0.7, 0.7), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), position),
+        planes=(ImagePlane(512, 512, (0.7, 0.7), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), position),),
         frames=1,
         digest=digest,
         pixel_digest=digest[::-1],

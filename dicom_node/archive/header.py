@@ -16,6 +16,7 @@ from typing import Any
 from pydicom.charset import convert_encodings, decode_bytes
 
 from dicom_node.archive.dictionary import entry_of, name_of
+from dicom_node.archive.functional_groups import frame_planes
 from dicom_node.archive.part10 import Element, Part10, begin_part10, read_meta, read_part10, text_of
 from dicom_node.archive.receipt import seal
 from dicom_node.domain.grid import ImagePlane
@@ -30,6 +31,8 @@ _ASCII = frozenset(("AE", "AS", "CS", "DA", "DT", "TM", "UI"))
 _TEXT = frozenset(("LO", "PN", "SH", "UC"))  # in the character set, several values
 _PARAGRAPHS = frozenset(("LT", "ST", "UT"))  # in the character set, one value, which may hold backslashes
 _DELIMITERS = {0x0A, 0x0C, 0x0D, 0x09, 0x5C, 0x5E, 0x3D}  # after which ISO 2022 starts anew: PS3.5 6.1.2.5.3
+
+_STACKED = frozenset(("CT", "MR", "PT"))  # whose frames form volumes
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
 _PIECE = 1 << 20
@@ -59,7 +62,7 @@ def read_header(path: Path) -> Header:
         issuer=_single(attributes, "IssuerOfPatientID"),
         modality=_single(attributes, "Modality"),
         attributes=attributes,
-        plane=_plane(attributes) if count == 1 else None,
+        planes=_planes(stored, attributes, count),
         frames=count,
         digest=stored.digest,
         pixel_digest=stored.image_digest,
@@ -217,6 +220,13 @@ def _one_or_list(values: list[Any]) -> Any:
 def _single(attributes: dict[str, Any], keyword: str) -> str:
     value = attributes.get(keyword, "")
     return str(value[0] if isinstance(value, list) else value)
+
+
+def _planes(stored: Part10, attributes: dict[str, Any], frames: int) -> tuple[ImagePlane, ...]:
+    if stored.groups and attributes.get("Modality") in _STACKED:
+        return frame_planes(stored, attributes.get("Rows"), attributes.get("Columns"), frames)
+    plane = _plane(attributes) if frames == 1 else None
+    return (plane,) if plane else ()
 
 
 def _plane(attributes: dict[str, Any]) -> ImagePlane | None:

@@ -289,7 +289,7 @@ class Batch:
             digest=header.digest,
             pixel_digest=header.pixel_digest,
             transfer_syntax=header.transfer_syntax_uid[:64],
-            plane=_plane(header),
+            plane=_planes(header),
             frames=header.frames,
             instance_number=int(number) if isinstance(number, float) and abs(number) < 2**31 else None,
             size=header.size,
@@ -337,14 +337,19 @@ def _note(owner: StudyDraft | None, kind: str) -> None:
         owner.notes[kind] = owner.notes.get(kind, 0) + 1
 
 
-def _plane(header: Header) -> dict[str, Any] | None:
-    plane = header.plane
-    if plane is None:
+def _planes(header: Header) -> dict[str, Any] | None:
+    """Geometry as the index keeps it: that of frames which lie alike once, with the position of each."""
+    if not header.planes:
         return None
+    stacks: dict[tuple[Any, ...], list[tuple[float, float, float]]] = {}
+    for plane in header.planes:
+        stacks.setdefault((plane.pixel_spacing, plane.orientation), []).append(plane.position)
+    first = header.planes[0]
     return {
-        "rows": plane.rows,
-        "columns": plane.columns,
-        "pixel_spacing": plane.pixel_spacing,
-        "orientation": plane.orientation,
-        "position": plane.position,
+        "rows": first.rows,
+        "columns": first.columns,
+        "stacks": [
+            {"pixel_spacing": spacing, "orientation": orientation, "positions": positions}
+            for (spacing, orientation), positions in stacks.items()
+        ],
     }

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from dicom_node.archive.content import Content
+from dicom_node.archive.content import Content, Hash
 from dicom_node.archive.dictionary import entry_of, name_of
 from dicom_node.errors import HeaderError, NotDicomError
 
@@ -25,6 +25,7 @@ _EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LONGEST_VALUE = 16384  # bytes; longer values are not attributes that anybody asks for
+LONGEST_GROUPS = 64 << 20  # bytes of functional groups that are kept; a thousand frames have about one million
 _DEEPEST_SEQUENCE = 100
 
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
@@ -55,6 +56,8 @@ class Part10:
     digest: str  # SHA-256 of the data set as stored
     image_digest: str  # see :class:`_Walk`; empty when there is no Pixel Data
     size: int  # bytes of the file
+    groups: dict[int, bytes]  # functional groups of a multi-frame image, by tag: values as stored, longer ones cut off
+    implicit: bool  # implicit VR, also of the functional groups
 
 
 def read_part10(path: Path) -> Part10:
@@ -86,6 +89,8 @@ def read_part10(path: Path) -> Part10:
         digest=walk.content.digest.hexdigest(),
         image_digest=walk.image.hexdigest() if walk.pixels else "",
         size=size,
+        groups={tag: bytes(kept.value) for tag, kept in walk.groups.items()},
+        implicit=walk.implicit,
     )
 
 
@@ -154,6 +159,20 @@ def read_meta(file: BinaryIO, path: Path) -> dict[int, bytes]:
         meta[number] = value
 
 
+class _Kept:
+    """Hands on what it takes in, and keeps the beginning."""
+
+    def __init__(self, digest: Hash) -> None:
+        self.value = bytearray()
+        self._digest = digest
+
+    def update(self, data: bytes, /) -> None:
+        """Take in."""
+        self._digest.update(data)
+        if len(self.value) < LONGEST_GROUPS:
+            self.value += data
+
+
 class _Walk:
     """One pass over a data set.
 
@@ -167,7 +186,8 @@ class _Walk:
         self.elements: dict[int, Element] = {}
         self.pixels = False
         self.image = hashlib.sha256()
-        self._implicit = syntax == _IMPLICIT_LITTLE or self._looks_implicit(content)
+        self.groups: dict[int, _Kept] = {}
+        self.implicit = syntax == _IMPLICIT_LITTLE or self._looks_implicit(content)
         self._tag = struct.Struct(self.order + "HH")
         self._start = struct.Struct(self.order + "HH2sH")
         self._short = struct.Struct(self.order + "H")
@@ -179,16 +199,16 @@ class _Walk:
             self._take_short()
             if not self.content.has(8):
                 break
-            tag, vr, length = self._header(self._implicit)
+            tag, vr, length = self._header(self.implicit)
             self.content.element = tag
             if tag in _PIXELS:
                 self._take_pixels(length)
             elif tag in _FUNCTIONAL_GROUPS:
-                self.content.tee = self.image
-                self._pass(vr, length, self._implicit, 0)
+                self.content.tee = self.groups[tag] = _Kept(self.image)
+                self._pass(vr, length, self.implicit, 0)
                 self.content.tee = None
             elif length == _UNDEFINED or length > LONGEST_VALUE:
-                self._pass(vr, length, self._implicit, 0)
+                self._pass(vr, length, self.implicit, 0)
             else:
                 self.elements[tag] = Element(tag, vr, self.content.read(length))
         self.content.drain()
@@ -204,7 +224,7 @@ class _Walk:
             tag, start = group << 16 | number, at + 8
             if tag in _TAKEN_APART or group == 0xFFFE:
                 break
-            if self._implicit:
+            if self.implicit:
                 (length,) = long(piece, at + 4)
                 vr = entry_of(tag).vr
             else:

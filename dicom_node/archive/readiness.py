@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -87,11 +87,11 @@ def quiet_studies(database: Database, before: datetime) -> tuple[OpenStudy, ...]
 
 
 def planes(database: Database, series_id: int) -> tuple[ImagePlane | None, ...]:
-    """Planes of the current instances of a series; None for one without a position, or with several frames."""
+    """Planes of the current instances of a series, of each frame of them; None for an instance without a position."""
     where = instance.c.series_id == series_id, instance.c.state == InstanceState.CURRENT
     with database.read() as connection:
         stored = connection.execute(select(instance.c.plane).where(*where)).scalars().all()
-    return tuple(None if plane is None else _plane(plane) for plane in stored)
+    return tuple(plane for told in stored for plane in ((None,) if told is None else _planes(told)))
 
 
 def note_series(database: Database, seen: OpenSeries, found: Evidence) -> bool:
@@ -186,11 +186,8 @@ def _open_series(row: Row[Any]) -> OpenSeries:
     )
 
 
-def _plane(stored: Mapping[str, Any]) -> ImagePlane:
-    return ImagePlane(
-        rows=stored["rows"],
-        columns=stored["columns"],
-        pixel_spacing=tuple(stored["pixel_spacing"]),
-        orientation=tuple(stored["orientation"]),
-        position=tuple(stored["position"]),
-    )
+def _planes(stored: Mapping[str, Any]) -> Iterator[ImagePlane]:
+    for lying in stored["stacks"]:
+        spacing, orientation = tuple(lying["pixel_spacing"]), tuple(lying["orientation"])
+        for position in lying["positions"]:
+            yield ImagePlane(stored["rows"], stored["columns"], spacing, orientation, tuple(position))

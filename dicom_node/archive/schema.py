@@ -135,7 +135,7 @@ instance = Table(
     Column("digest", String(64), nullable=False),  # SHA-256 of the data set
     Column("pixel_digest", String(64), nullable=False),
     Column("transfer_syntax", String(64), nullable=False),
-    Column("plane", JSON),  # geometry of a single-frame image
+    Column("plane", JSON),  # geometry of the image, or of its frames; NULL: it has no position in the patient
     Column("frames", Integer, nullable=False),
     Column("instance_number", Integer),
     Column("path", String(255), nullable=False, unique=True),  # relative to the data directory

@@ -42,9 +42,10 @@ class SeriesFacts:
     modality: str
     last_received: datetime  # of its current instances
     association_ended: datetime | None  # when the association that brought images of it ended; None: not known
-    planes: Sequence[ImagePlane | None]  # of each current instance; None: multi-frame, or without a position
+    planes: Sequence[ImagePlane | None]  # of each current instance, or of each frame of it; None: without a position
     localizer: bool = False  # Image Type (0008,0008) says so
     count: CountFacts | None = None  # None: nobody is asked
+    instances: int | None = None  # current ones; None: as many as planes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def judge_series(
     told = f"no new image for {quiet:g} s"
     if facts.association_ended is not None and facts.association_ended >= facts.last_received:
         told += ", the association has ended"
-    found = (_geometry(facts, settings), _counted(facts.count, len(facts.planes), facts.last_received, now, settings))
+    here = len(facts.planes) if facts.instances is None else facts.instances
+    found = (_geometry(facts, settings), _counted(facts.count, here, facts.last_received, now, settings))
     return _judge(found, facts.last_received, now, settings, told)
 
 
@@ -137,11 +139,13 @@ def _geometry(facts: SeriesFacts, settings: CompletionSettings) -> _Found:
     try:
         stack(planes)
     except GeometryError as error:
-        if error.reason not in _MAY_STILL_COME:
+        if error.reason not in _MAY_STILL_COME or facts.instances == 1:  # nothing is missing of one whole object
             return _Found(error.message)
         longest_s = min(settings.gap_wait_seconds, settings.maximum_wait_seconds)
         return _Found(error.message, facts.last_received + timedelta(seconds=longest_s))
-    return _Found(f"{len(planes)} slices without a gap")
+    framed = facts.instances is not None and facts.instances < len(planes)
+    what = f"{len(planes)} frames of {facts.instances} object(s)" if framed else f"{len(planes)} slices"
+    return _Found(f"{what} without a gap")
 
 
 def _counted(

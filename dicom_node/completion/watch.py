@@ -58,6 +58,7 @@ class Watch:
             planes=readiness.planes(self._database, seen.id),
             localizer=seen.localizer,
             count=self._count(seen.calling_aes, "series", seen.study_id, seen.series_uid, seen.last_received),
+            instances=seen.instances,
         )
         verdict = judge_series(facts, now, self._completion, self._series_quiet)
         if verdict.check_again_at is not None:

@@ -64,7 +64,7 @@ class Header:
     issuer: str
     modality: str
     attributes: Mapping[str, Any]
-    plane: ImagePlane | None  # None: the image has no position in the patient
+    planes: tuple[ImagePlane, ...]  # of the image, or of each frame; empty: it has no position in the patient
     frames: int
     digest: str  # SHA-256 of the data set as received, without preamble and file meta information
     pixel_digest: str  # SHA-256 of Pixel Data's value and, of multi-frame images, functional groups; empty without

@@ -42,9 +42,9 @@ def test_it_reads_what_the_index_needs(archive: Any) -> None:
     assert header.association == "assoc-1"
     assert header.received_at.isoformat() == "2026-03-01T12:00:00+00:00"
     assert header.size == path.stat().st_size
-    assert header.plane is not None
-    assert header.plane.position == (0.0, 0.0, 6.0)
-    assert header.plane.pixel_spacing == (0.5, 0.5)
+    (plane,) = header.planes
+    assert plane.position == (0.0, 0.0, 6.0)
+    assert plane.pixel_spacing == (0.5, 0.5)
 
 
 def test_digests_are_of_the_data_set_and_of_the_pixels(archive: Any) -> None:
@@ -64,7 +64,7 @@ def test_attributes_do_not_depend_on_the_transfer_syntax(archive: Any, syntax: s
     other = read_header(archive.put(archive.image(3), syntax=syntax))
 
     assert other.attributes == plain.attributes
-    assert other.plane == plain.plane
+    assert other.planes == plain.planes
     assert other.transfer_syntax_uid == syntax
     assert other.pixel_digest == plain.pixel_digest  # 8-bit equal bytes have no byte order
 
@@ -151,12 +151,12 @@ def test_a_value_that_breaks_its_vr_is_left_out_and_the_rest_is_kept(archive: An
 
 
 def test_an_image_without_position_has_no_plane(archive: Any) -> None:
-    assert read_header(archive.put(archive.image(1, ImagePositionPatient=None))).plane is None
+    assert read_header(archive.put(archive.image(1, ImagePositionPatient=None))).planes == ()
 
 
 def test_a_report_has_no_frames(archive: Any) -> None:
     header = read_header(archive.put(archive.image(1, PixelData=None, Rows=None, Columns=None)))
-    assert (header.frames, header.plane, header.pixel_digest) == (0, None, "")
+    assert (header.frames, header.planes, header.pixel_digest) == (0, (), "")
 
 
 def test_functional_groups_belong_to_the_image(archive: Any) -> None:
@@ -169,7 +169,7 @@ def test_functional_groups_belong_to_the_image(archive: Any) -> None:
     one = read_header(archive.put(enhanced([0, 0, 0])))
     moved = read_header(archive.put(enhanced([0, 0, 1])))
 
-    assert (one.frames, one.plane) == (2, None)
+    assert (one.frames, one.planes) == (2, ())
     assert one.pixel_digest != moved.pixel_digest
 
 
@@ -330,4 +330,4 @@ def test_the_same_image_in_two_syntaxes_has_the_same_description(test_data: Path
     folder = test_data / "pydicom_mixed"
     little, big = (read_header(folder / name) for name in ("MR_small.dcm", "MR_small_bigendian.dcm"))
     assert little.attributes == big.attributes
-    assert little.plane == big.plane
+    assert little.planes == big.planes

@@ -59,7 +59,7 @@ def test_images_become_a_study_a_series_and_a_patient(archive: Any) -> None:
     assert (series_row.instances, series_row.modality, series_row.peer) == (3, "CT", "10.0.0.7")
     assert series_row.attributes["Rows"] == 4.0
     assert set(series_row.varying) == {"InstanceNumber", "ImagePositionPatient", "SOPInstanceUID"}
-    assert [row.plane["position"][2] for row in archive.rows(instance)] == [2.0, 4.0, 6.0]
+    assert [row.plane["stacks"][0]["positions"][0][2] for row in archive.rows(instance)] == [2.0, 4.0, 6.0]
     assert len(archive.events("study arrived")) == 1
 
 

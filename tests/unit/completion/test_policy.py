@@ -66,6 +66,24 @@ def test_a_rule_may_ask_for_another_quiet_period() -> None:
     assert not judge_series(facts(30, 0, 1, 2), NOW, SETTINGS, quiet_seconds=60).ready
 
 
+def test_the_frames_of_multi_frame_objects_are_its_slices() -> None:
+    whole = judge_series(facts(30, 0, 1, 2, 3, instances=1), NOW, SETTINGS)
+    assert (whole.ready, whole.reason) == (True, "no new image for 30 s, 4 frames of 1 object(s) without a gap")
+
+    assert not judge_series(facts(30, 0, 1, 3, 4, instances=2), NOW, SETTINGS).ready
+
+
+def test_a_peer_counts_objects_not_frames() -> None:
+    assert judge_series(facts(30, 0, 1, 2, instances=1, count=count(1)), NOW, SETTINGS).ready
+    assert not judge_series(facts(30, 0, 1, 2, instances=1, count=count(2)), NOW, SETTINGS).ready
+
+
+def test_a_gap_within_one_whole_object_is_told_and_not_waited_for() -> None:
+    verdict = judge_series(facts(30, 0, 1, 3, 4, instances=1), NOW, SETTINGS)
+    assert verdict.ready
+    assert "1 slice(s) missing" in verdict.reason
+
+
 def test_a_missing_slice_is_waited_for_and_then_told() -> None:
     waits = judge_series(facts(30, 0, 1, 3, 4), NOW, SETTINGS)
     assert not waits.ready
