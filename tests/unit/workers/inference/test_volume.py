@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -129,6 +132,62 @@ def test_a_voxel_stays_where_it_is_in_the_patient(
     assert np.dot(np.cross(along_column, along_row), along_slice) > 0
 
 
+def test_a_slice_may_have_a_sign_a_depth_and_values_that_the_first_has_not(stored: np.ndarray, tmp_path: Path) -> None:
+    """Other loaders take the type of the first slice, and turn -1020 HU into 64516."""
+    images = ct_series(np.abs(stored))
+    images[0].PixelRepresentation = 0
+    images[3].RescaleIntercept = -2000.5
+    images[4].BitsAllocated, images[4].BitsStored, images[4].HighBit = 8, 8, 7
+    eight = np.abs(stored[4]) % 256
+    images[4].PixelData, images[4].PixelRepresentation = eight.astype(np.uint8).tobytes(), 0
+
+    array = load_volume(write(images, tmp_path)).array
+
+    assert np.array_equal(array[:3], np.abs(stored[:3]).astype(np.float32) - 1024)
+    assert np.array_equal(array[3], np.abs(stored[3]).astype(np.float32) - 2000.5)
+    assert np.array_equal(array[4], eight.astype(np.float32) - 1024)
+
+
+def test_rows_and_columns_have_spacings_of_their_own(stored: np.ndarray, tmp_path: Path) -> None:
+    """Pixel Spacing is that of rows, then that of columns; others swap them."""
+    step = np.array([[0.0, 0.0, 0.5], [0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
+
+    grid = load_volume(write(ct_series(stored, step), tmp_path)).grid
+
+    np.testing.assert_allclose(grid.matrix()[:3, :3], step)
+    np.testing.assert_allclose(grid.ras_affine_whd()[:3, :3], [[-0.5, 0, 0], [0, -2, 0], [0, 0, 1]])
+
+
+def test_colour_is_loaded_where_it_is_asked_for(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    (image,) = ct_series(np.zeros((1, 6, 8), np.int16))
+    image.Modality, image.SamplesPerPixel, image.PhotometricInterpretation = "ES", 3, "RGB"
+    image.PlanarConfiguration, image.BitsAllocated, image.BitsStored, image.HighBit = 0, 8, 8, 7
+    image.PixelRepresentation, image.RescaleIntercept, image.PixelData = 0, 0, rgb.tobytes()
+    del image.ImagePositionPatient
+    paths = write([image], tmp_path / "rgb")
+
+    assert np.array_equal(load_volume(paths, colour=True).array, rgb[None])
+    with pytest.raises(DicomNodeError) as raised:
+        load_volume(paths)
+    assert raised.value.reason == "colour"
+    with pytest.raises(DicomNodeError) as raised:
+        load_volume(write(ct_series(np.zeros((1, 6, 8), np.int16)), tmp_path / "grey"), colour=True)
+    assert raised.value.reason == "no-colour"
+
+
+def test_values_that_are_no_numbers_are_refused(stored: np.ndarray, tmp_path: Path) -> None:
+    images = ct_series(stored)
+    values = np.ones(stored[0].shape, np.float32)
+    values[1, 1] = np.nan
+    for image in images:
+        del image.PixelData
+        image.FloatPixelData, image.BitsAllocated = values.tobytes(), 32
+
+    with pytest.raises(PixelError, match="no finite numbers"):
+        load_volume(write(images, tmp_path))
+
+
 def remove(keyword: str) -> Callable[[list[Dataset]], None]:
     def change(images: list[Dataset]) -> None:
         delattr(images[2], keyword)
@@ -176,6 +235,7 @@ def tilt(images: list[Dataset]) -> None:
         ("not-hounsfield", remove("RescaleIntercept")),
         ("not-hounsfield", put("RescaleType", "Z_EFF", None)),
         ("bad-value", put("RescaleSlope", 0)),
+        ("bad-value", put("ImagePositionPatient", ["0", "nan", "0"])),
         ("not-an-image", remove("Rows")),
     ],
 )
@@ -255,6 +315,35 @@ def test_real_series_are_those_that_itk_reads(test_data: Path, folder: str) -> N
     for index in ([0, 0, 0], [1, 7, 3], [2, 20, 30]):
         at = peer.TransformIndexToPhysicalPoint([int(i) for i in index[::-1]])
         assert volume.grid.index_to_lps([index])[0] == pytest.approx(at, abs=1e-3)
+
+
+@pytest.mark.data
+@pytest.mark.peer
+@pytest.mark.parametrize("folder", ["ct_chest_lungdx_A0002", "mr_hippocrop_dicom", "mr_study3_multiseries"])
+def test_real_series_are_those_that_dcm2niix_writes(test_data: Path, tmp_path: Path, folder: str) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    program = Path(sys.executable).with_name("dcm2niix")
+    if not program.exists():
+        pytest.skip("dcm2niix is not installed: pip install dcm2niix")
+    files: dict[str, list[Path]] = {}
+    for path in sorted((test_data / folder).rglob("*.dcm")):
+        files.setdefault(str(dcmread(path, specific_tags=["SeriesInstanceUID"]).SeriesInstanceUID), []).append(path)
+    for number, paths in enumerate(files.values()):
+        (source := tmp_path / f"in{number}").mkdir()
+        for path in paths:
+            shutil.copy(path, source)
+        (out := tmp_path / f"out{number}").mkdir()
+        subprocess.run([program, "-z", "n", "-b", "n", "-f", "out", "-o", out, source], check=True, capture_output=True)
+        theirs = nibabel.load(out / "out.nii")
+
+        volume = load_volume(paths)
+
+        indices = np.argwhere(np.ones(volume.grid.shape))[::97]
+        ras = volume.grid.index_to_lps(indices) * (-1, -1, 1)
+        at = nibabel.affines.apply_affine(np.linalg.inv(theirs.affine), ras)
+        assert np.abs(at - np.round(at)).max() < 0.01
+        found = np.asarray(theirs.dataobj)[tuple(np.round(at).astype(int).T)]
+        np.testing.assert_allclose(volume.array[tuple(indices.T)], found, atol=1e-3)
 
 
 @pytest.mark.data
