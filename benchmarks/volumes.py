@@ -47,7 +47,7 @@ def main() -> int:
         f"{what}, repeated to {SLICES} slices of 512²; medians of {RUNS} alternating runs, each in a new process",
         "imports are not counted; every reader has read one image before",
         "memory: the largest resident set of the process, and what of it came after the imports",
-        "ours to SEG includes the report (SR); the SDK's a threshold in place of a model, as ours",
+        "a threshold stands in for the model on both ways to the SEG",
     ]
     return report("volumes", rows, rivals.versions(), notes=notes)
 
