@@ -8,6 +8,8 @@ from .network import HippocampusNet
 
 # Axes of (batch, channel, W, H, D) in RAS.
 _ACROSS, _ALONG, _UP = 2, 3, 4
+# Trained by Dice, the members outline too much where unsure; so weighed, volumes of the validation cases are right.
+_WEIGHT_OF_BACKGROUND = 3.0
 _SURER_BY = 0.03  # in mean probability, before the image is believed against the header
 
 
@@ -32,7 +34,7 @@ class Ensemble(torch.nn.Module):
         """Probabilities (1, 3, W, H, D) of an image in RAS (1, 1, W, H, D) at 1 mm, normalised and padded."""
         turned = self.posture(image)
         mean = torch.stack(self.views(torch.flip(image, turned))).mean(0)
-        return torch.flip(mean, turned)
+        return torch.flip(weighed(mean), turned)
 
     def posture(self, image: torch.Tensor) -> tuple[int, ...]:
         """The axes to be turned round so that the anatomy lies as the header says; none, unless it plainly does not."""
@@ -46,6 +48,13 @@ class Ensemble(torch.nn.Module):
         mirror = torch.flip(image, (_ACROSS,))
         straight = [member(image).softmax(1) for member in self.members]
         return straight + [torch.flip(member(mirror).softmax(1), (_ACROSS,)) for member in self.members]
+
+
+def weighed(probabilities: torch.Tensor) -> torch.Tensor:
+    """Probabilities (batch, class, W, H, D) with the odds of background raised, summing to 1 again."""
+    raised = probabilities.clone()
+    raised[:, 0] *= _WEIGHT_OF_BACKGROUND
+    return raised / raised.sum(1, keepdim=True)
 
 
 def _sureness(probabilities: torch.Tensor) -> float:

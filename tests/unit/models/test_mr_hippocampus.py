@@ -102,6 +102,16 @@ def test_members_become_an_ensemble_and_no_others(scripts: ModuleType, tmp_path:
         scripts.merge.merge(files, tmp_path / "model.pt")
 
 
+def test_background_wins_where_it_is_unsure(scripts: ModuleType) -> None:
+    import torch
+
+    unsure, sure = torch.tensor([0.3, 0.5, 0.2]), torch.tensor([0.1, 0.1, 0.8])
+    told = scripts.ensemble.weighed(torch.stack([unsure, sure], 1)[None, ..., None, None])[0, ..., 0, 0]
+
+    assert told.argmax(0).tolist() == [0, 2]
+    assert torch.allclose(told.sum(0), torch.ones(2))
+
+
 def test_labels_and_segments_agree() -> None:
     metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
     contract = load_contract(BUNDLE)
