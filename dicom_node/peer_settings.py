@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dicom_node.domain.changes import Changes
 from dicom_node.domain.hours import Hours
 
 _AE_TITLE = r"[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*"
@@ -33,6 +34,25 @@ class Section(BaseModel):
     """A part of the settings: strict, frozen, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ChangeSettings(Section):
+    """What a destination gets otherwise than we have it, by DICOM keyword."""
+
+    set: dict[str, str] = Field(default_factory=dict)
+    prefix: dict[str, str] = Field(default_factory=dict)
+    remove: tuple[str, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> ChangeSettings:
+        for key, what in self.changes.faults():
+            raise ValueError(f"@{key}@{what}")
+        return self
+
+    @property
+    def changes(self) -> Changes:
+        """The same for the domain."""
+        return Changes(self.set, self.prefix, self.remove)
 
 
 class PeerSettings(Section):
@@ -70,6 +90,9 @@ class PeerSettings(Section):
     send_bytes_per_second: Annotated[int, Field(ge=1)] | None = None  # it is sent at most, over all of them
     send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent to; empty: always
     stat_any_time: bool = False  # results of stat jobs do not wait for these hours
+    change: ChangeSettings | None = None  # of what is sent to it
+    relay_to: str = ""  # the peer whose commitment "relay" waits for
+    relay_hours: Annotated[float, Field(gt=0)] = 24.0  # so long; then what is not committed to is refused
 
     @field_validator("addresses")
     @classmethod
@@ -119,6 +142,11 @@ class PeerSettings(Section):
         return self.model_copy(update=update)
 
     @property
+    def changes(self) -> Changes | None:
+        """What it gets otherwise than we have it; None: all as it is."""
+        return self.change.changes if self.change and self.change.changes.keywords else None
+
+    @property
     def receives(self) -> bool:
         """Whether associations of it are accepted."""
         return self.receive and self.kind == "dicom"
@@ -131,7 +159,17 @@ _OF_KIND = {
     "folder": frozenset({"folder"}),
 }
 _OF_ALL = frozenset(
-    {"name", "kind", "clinical", "verify", "connections", "send_bytes_per_second", "send_hours", "stat_any_time"}
+    {
+        "name",
+        "kind",
+        "clinical",
+        "verify",
+        "connections",
+        "send_bytes_per_second",
+        "send_hours",
+        "stat_any_time",
+        "change",
+    }
 )
 _NEEDED = {"dicom": ("ae_title", "host", "port"), "dicomweb": ("url",), "folder": ("folder",)}
 

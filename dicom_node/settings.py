@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from dicom_node.domain.hours import Hours
 from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
 from dicom_node.peer_settings import AETitle, Name, Port, Seconds, Section
@@ -148,6 +149,13 @@ class RuleSettings(Section):
     useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late
     forward: Literal["series", "study"] = "series"  # sent on: the series that match, or the study of any that does
     sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs: only these are sent on; empty: all
+    send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent on; empty: always
+
+    @field_validator("send_hours")
+    @classmethod
+    def _are_hours(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        Hours.parse(texts)
+        return texts
 
 
 def _check_count(index: int, peer: PeerSettings, known: Sequence[str]) -> None:
@@ -186,11 +194,7 @@ class Settings(Section):
                 if name in names[:index]:
                     raise ValueError(f"@{kind}.{index}.name@two {kind} are named {name!r}; give each a name of its own")
         for index, peer in enumerate(self.peers):
-            if peer.commitment == "relay":
-                raise ValueError(
-                    f"@peers.{index}.commitment@'relay' is not available yet, since received objects are not sent on "
-                    "to an archive; use 'archive' (we keep them ourselves) or 'off'"
-                )
+            self._check_relay(index, peer)
             if peer.commitment == "archive" and peer.commitment_days is None:
                 raise ValueError(
                     f"@peers.{index}.commitment_days@is missing; modalities delete what was committed, so say for how "
@@ -211,6 +215,26 @@ class Settings(Section):
                     raise ValueError(f"@rules.{index}.send_to@no peer is named {destination!r} (known: {listed})")
         return self
 
+    def _check_relay(self, index: int, peer: PeerSettings) -> None:
+        archive = self.peer(peer.relay_to)
+        if peer.commitment != "relay":
+            if peer.relay_to:
+                raise ValueError(f"@peers.{index}.relay_to@goes with commitment = 'relay' alone")
+            return
+        if archive is None:
+            told = f"no peer is named {peer.relay_to!r}" if peer.relay_to else "is missing"
+            raise ValueError(f"@peers.{index}.relay_to@{told}; name the archive whose commitment is waited for")
+        if archive.verify != "commitment":
+            raise ValueError(
+                f"@peers.{index}.relay_to@{archive.name!r} is not asked for commitment, so there is none to pass on; "
+                "set verify = 'commitment' in its entry"
+            )
+        if not any(rule.model is None and archive.name in rule.send_to for rule in self.rules):
+            raise ValueError(
+                f"@peers.{index}.relay_to@nothing is sent on to {archive.name!r}; add a rule without a model that "
+                "has it in send_to"
+            )
+
     def _check_tls(self, index: int, peer: PeerSettings) -> None:
         if peer.certificate and not peer.tls:
             raise ValueError(f"@peers.{index}.certificate@nobody shows a certificate without TLS; set tls = true")
@@ -227,6 +251,10 @@ class Settings(Section):
     def peer(self, name: str) -> PeerSettings | None:
         """The peer of that name, or None."""
         return next((peer for peer in self.peers if peer.name == name), None)
+
+    def rule(self, name: str) -> RuleSettings | None:
+        """The rule of that name, or None."""
+        return next((rule for rule in self.rules if rule.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

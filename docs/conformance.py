@@ -70,7 +70,11 @@ def services() -> str:
     rows += [(named(made.SOPClassUID), "yes", _taken([made.SOPClassUID])) for made in results.encoded()]
     rows += [
         (named(find.STUDY_ROOT_FIND), "yes", _taken([find.STUDY_ROOT_FIND])),
-        (named(PUSH_MODEL), 'of peers with `verify = "commitment"`', 'for peers with `commitment = "archive"`'),
+        (
+            named(PUSH_MODEL),
+            'of peers with `verify = "commitment"`',
+            'for peers with `commitment = "archive"` or `"relay"`',
+        ),
     ]
     return table(("SOP class", "as SCU", "as SCP"), rows)
 

@@ -153,6 +153,14 @@ def relate(current: Header, new: Header) -> tuple[Relation, str]:
     return Relation.REVISION, f"{_listed(changed)} differ" if changed else "sequences or private attributes differ"
 
 
+def described_alike(one: Header, other: Header) -> bool:
+    """Whether two objects say the same of the same pixels, as far as the index knows them."""
+    recoded = one.transfer_syntax_uid != other.transfer_syntax_uid
+    kept = {key for key in one.attributes.keys() | other.attributes.keys() if not (recoded and key in _COMPRESSION)}
+    alike = all(one.attributes.get(key) == other.attributes.get(key) for key in kept)
+    return alike and (recoded or one.pixel_digest == other.pixel_digest)
+
+
 def _lossy(header: Header) -> bool:
     return header.attributes.get("LossyImageCompression") == "01"
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, and_, insert, or_, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
-from dicom_node.archive.schema import commitment, instance
-from dicom_node.domain.commitment import Commitment, CommitmentState, Reference, Stored
+from dicom_node.archive.schema import commitment, forwarding, instance, parcel
+from dicom_node.domain.commitment import Commitment, CommitmentState, Reference, Relayed, Stored
+from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.study import InstanceState
 from dicom_node.errors import DicomNodeError
 
@@ -65,8 +66,34 @@ class Commitments:
         return True
 
     def requested(self, limit: int = 10) -> tuple[Commitment, ...]:
-        """Requests to be verified, oldest first."""
-        return self._read(commitment.c.state == CommitmentState.REQUESTED, limit=limit)
+        """Requests to be verified now, oldest first."""
+        due = commitment.c.next_try <= db_now()
+        return self._read(commitment.c.state == CommitmentState.REQUESTED, due, limit=limit)
+
+    def wait(self, commitment_id: int, pause_s: float) -> None:
+        """It cannot be decided yet; look again after the pause."""
+        with self.database.write() as connection:
+            where = (commitment.c.id == commitment_id, commitment.c.state == CommitmentState.REQUESTED)
+            connection.execute(update(commitment).where(*where).values(next_try=db_later(pause_s)))
+
+    def relayed(self, uids: Iterable[str], destination: str) -> dict[str, list[Relayed]]:
+        """By SOP Instance UID, all stored objects of these UIDs, with what has become of them at the destination."""
+        wanted = sorted(set(uids))
+        of_destination = and_(forwarding.c.instance_id == instance.c.id, forwarding.c.destination == destination)
+        columns = forwarding.c.destination, parcel.c.state.label("parcel_state"), parcel.c.verify_at
+        statement = (
+            select(instance, *columns)
+            .outerjoin(forwarding, of_destination)
+            .outerjoin(parcel, parcel.c.id == forwarding.c.parcel_id)
+            .order_by(instance.c.revision)
+        )
+        found: dict[str, list[Relayed]] = {}
+        with self.database.read() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                some = instance.c.sop_uid.in_(wanted[start : start + _CHUNK])
+                for row in connection.execute(statement.where(instance.c.site_id == _SITE, some)):
+                    found.setdefault(row.sop_uid, []).append(_relayed(row))
+        return found
 
     def to_report(self, limit: int = 100) -> tuple[Commitment, ...]:
         """Verified requests to be reported over a new association now."""
@@ -94,9 +121,7 @@ class Commitments:
             for start in range(0, len(wanted), _CHUNK):
                 some = instance.c.sop_uid.in_(wanted[start : start + _CHUNK])
                 found += connection.execute(select(instance).where(instance.c.site_id == _SITE, some)).all()
-        return tuple(
-            Stored(row.id, row.sop_class, row.sop_uid, InstanceState(row.state), row.digest, row.path) for row in found
-        )
+        return tuple(map(_stored, found))
 
     def verified(self, asked: Commitment, failures: Mapping[str, int], keep: Sequence[int], days: int) -> None:
         """Every object was looked at; those of the instance ids ``keep`` may not be deleted for ``days`` days."""
@@ -183,6 +208,15 @@ class Commitments:
         return tuple(_commitment(row) for row in rows)
 
 
+def _stored(row: Row[Any]) -> Stored:
+    return Stored(row.id, row.sop_class, row.sop_uid, InstanceState(row.state), row.digest, row.path)
+
+
+def _relayed(row: Row[Any]) -> Relayed:
+    state = None if row.parcel_state is None else ParcelState(row.parcel_state)
+    return Relayed(_stored(row), row.destination is not None, state, row.verify_at is not None)
+
+
 def _commitment(row: Row[Any]) -> Commitment:
     return Commitment(
         id=row.id,
@@ -192,4 +226,5 @@ def _commitment(row: Row[Any]) -> Commitment:
         references=tuple(Reference(sop_class, sop_uid) for sop_class, sop_uid in row.instances),
         failures=dict(row.failures),
         tries=row.tries,
+        requested_at=row.requested_at,
     )

@@ -8,6 +8,7 @@ import math
 import re
 import struct
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_header(path: Path) -> Header:
         OSError: the file cannot be read.
     """
     stored = read_part10(path)
-    attributes = _attributes(stored)
+    attributes = attributes_of(stored.elements, little_endian=stored.little_endian)
     receipt = _receipt(stored.meta, path)
     frames = attributes.get("NumberOfFrames")
     count = int(frames) if isinstance(frames, float) and 1 <= frames < 1 << 31 else int(stored.pixels)
@@ -143,13 +144,14 @@ def _told(meta: dict[int, bytes]) -> dict[str, Any]:
     return {}
 
 
-def _attributes(stored: Part10) -> dict[str, Any]:
-    encodings = tuple(_encodings(stored.elements.get(_CHARACTER_SET)))
-    sign = stored.elements.get(_PIXEL_REPRESENTATION)
+def attributes_of(elements: Mapping[int, Element], *, little_endian: bool) -> dict[str, Any]:
+    """Plain values by keyword, as in :class:`Header`, of elements by tag."""
+    encodings = tuple(_encodings(elements.get(_CHARACTER_SET)))
+    sign = elements.get(_PIXEL_REPRESENTATION)
     signed = sign is not None and sign.value[:2] in (b"\1\0", b"\0\1")
-    order = "<" if stored.little_endian else ">"
+    order = "<" if little_endian else ">"
     found = {}
-    for element in stored.elements.values():
+    for element in elements.values():
         keyword = entry_of(element.tag).keyword
         if keyword:
             value = _attribute(element, encodings, signed, order)

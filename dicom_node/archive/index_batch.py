@@ -14,6 +14,7 @@ from dicom_node.archive.database import db_now
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index_drafts import ARRIVING, BY, INCOMPLETE, Drafts, Patient, SeriesDraft, StudyDraft, several
+from dicom_node.archive.rounds import Rounds
 from dicom_node.archive.schema import artifact, instance, site
 from dicom_node.domain.study import Header, InstanceState, Origin, Readiness
 from dicom_node.errors import DicomNodeError
@@ -60,6 +61,7 @@ class Batch:
         self._connection = connection
         self._store = store
         issuer = connection.execute(select(site.c.issuer).where(site.c.id == site_id)).scalar()
+        self._rounds = Rounds(connection, store, site_id)
         now = connection.execute(select(db_now())).scalar_one()
         self._drafts = Drafts(connection, site_id, issuer or "", now)
         self._paths: set[str] = set()
@@ -146,9 +148,13 @@ class Batch:
 
     def _take_again(self, item: Arrival, current: _Current) -> None:
         relation, reason = self._relate(item, current)
+        came_back = "" if relation == Relation.CONFLICT else self._rounds.came_back(item.path, item.header)
         owner = self._drafts.known_study(item.header.study_instance_uid)
         series_id = current.row["series_id"]
-        if relation == Relation.REVISION:
+        if came_back:
+            self._row_of(item, owner, series_id, state=InstanceState.SUPERSEDED, reason=came_back)
+            _note(owner, "sent on objects came back")
+        elif relation == Relation.REVISION:
             self._supersede(current)
             self._count(item, reason)
             _note(self._drafts.study(item.header), "revisions received")

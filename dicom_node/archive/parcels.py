@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, update
@@ -188,6 +189,11 @@ class Parcels:
                 row = _update(connection, number, tuple(ParcelState), _AFRESH)
                 _record(connection, row, "parcel to be sent again", by)
         return found
+
+    def wait_until(self, parcel_id: int, at: datetime) -> None:
+        """It is not to go before ``at`` (aware)."""
+        with self.database.write() as connection:
+            _update(connection, parcel_id, ParcelState.DUE, {"next_try": at})
 
     def hold(self, parcel_id: int, by: str, why: str = "") -> None:
         """Keep it back until a person releases it.

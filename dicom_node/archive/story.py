@@ -201,7 +201,7 @@ def _stages(row: Any, jobs: Sequence[Job], parcels: Sequence[Parcel]) -> list[di
     ended = [found for found in jobs if found.finished_at is not None]
     stages = [{"stage": "reception", "seconds": plain.seconds(row.first_received, row.last_received)}]
     if not ended:
-        return stages
+        return stages + _forwarding(parcels)
     last = ended[-1]
     stages += [
         {"stage": "completion and rules", "seconds": plain.seconds(row.last_received, last.created_at)},
@@ -214,4 +214,17 @@ def _stages(row: Any, jobs: Sequence[Job], parcels: Sequence[Parcel]) -> list[di
         for sent in parcels
         if sent.job_id == last.id and sent.state != ParcelState.HELD
     ]
+    return stages + _forwarding(parcels)
+
+
+def _forwarding(parcels: Sequence[Parcel]) -> list[dict[str, Any]]:
+    """From the first parcel of received objects for a destination to the last Success there."""
+    destinations = dict.fromkeys(sent.destination for sent in parcels if sent.job_id is None)
+    stages = []
+    for name in destinations:
+        of_it = [sent for sent in parcels if sent.job_id is None and sent.destination == name]
+        times = [sent.sent_at for sent in of_it if sent.sent_at is not None]
+        if times:
+            first = min(sent.created_at for sent in of_it)
+            stages.append({"stage": f"delivery: {name} (images)", "seconds": plain.seconds(first, max(times))})
     return stages

@@ -70,6 +70,7 @@ def _rule(rule: Any) -> dict[str, Any]:
         "prefer": [preference.text for preference in rule.preferences],
         "forward": rule.settings.forward,
         "sop_classes": list(rule.settings.sop_classes),
+        "send_hours": list(rule.settings.send_hours),
     }
 
 
@@ -80,7 +81,8 @@ def _effect(rule: dict[str, Any]) -> str:
     what = "the study of a series that matches" if rule["forward"] == "study" else "series that match"
     when = {"arrival": "as they arrive", "series": "once whole", "study": "once the study is whole"}[rule["trigger"]]
     only = f", only objects of {', '.join(rule['sop_classes'])}" if rule["sop_classes"] else ""
-    return f"sends on {what} to {to}, {when}{only}"
+    hours = f", at {', '.join(rule['send_hours'])}" if rule["send_hours"] else ""
+    return f"sends on {what} to {to}, {when}{only}{hours}"
 
 
 def _print_check(data: dict[str, Any]) -> None:

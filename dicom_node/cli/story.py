@@ -119,12 +119,14 @@ def _print_parcels(parcels: list[dict[str, Any]]) -> None:
     rows = [
         (
             parcel["id"],
+            parcel["model"] or parcel["rule"],
             parcel["destination"],
             parcel["state"],
+            len(parcel["objects"]),
             parcel["tries"],
             when(parcel["sent_at"]) or f"next try {when(parcel['next_try'])}",
             (parcel["error"] or {}).get("message", "") or parcel["verification"],
         )
         for parcel in parcels
     ]
-    output.table(("parcel", "destination", "state", "tries", "sent", "last word"), rows, empty="none")
+    output.table(("parcel", "of", "destination", "state", "objects", "tries", "sent", "last word"), rows, empty="none")

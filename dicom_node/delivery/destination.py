@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
+from dicom_node.domain.changes import Coercion
 from dicom_node.domain.parcel import Artifact, Parcel
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
-from dicom_node.settings import PeerSettings
+from dicom_node.settings import NodeSettings, PeerSettings
 
 Paid = Callable[[int], None]  # called with the size of each piece before it goes; waits where it is too much
 
@@ -41,13 +41,15 @@ class Destination(Protocol):
 Destinations = Mapping[str, Destination]  # by ``PeerSettings.kind``
 
 
-def outgoing(parcel: Parcel, made: Artifact, data_dir: Path) -> OutgoingObject:
-    """An object of a parcel as it is sent."""
+def outgoing(parcel: Parcel, made: Artifact, node: NodeSettings, peer: PeerSettings) -> OutgoingObject:
+    """An object of a parcel as it is sent to its destination; the same bytes each time."""
+    changes = peer.changes
     return OutgoingObject(
-        path=data_dir / made.path,
+        path=node.data_dir / made.path,
         sop_class_uid=made.sop_class,
         sop_instance_uid=made.sop_uid,
         transfer_syntax_uid=made.transfer_syntax,
         study_uid=parcel.study_uid,
         series_uid=made.series_uid,
+        coercion=Coercion(changes, node.ae_title, parcel.created_at) if changes else None,
     )

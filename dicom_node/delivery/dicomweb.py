@@ -7,10 +7,10 @@ from collections.abc import Generator, Iterator, Sequence
 
 import httpx
 
-from dicom_node.archive.outgoing import OutgoingFile
+from dicom_node.archive.outgoing import OutgoingFile, unsendable
 from dicom_node.delivery.destination import Paid
 from dicom_node.domain.sending import OutgoingObject, SendOutcome, describe, reason_of, stored
-from dicom_node.errors import NotDicomError, PeerError
+from dicom_node.errors import InputError, PeerError
 from dicom_node.exchange import qido, stow
 from dicom_node.exchange.web_client import open_client
 from dicom_node.settings import PeerSettings, Settings
@@ -78,12 +78,12 @@ def _send(
     for each in group:
         try:
             parts.append(stow.Part(each.sop_instance_uid, OutgoingFile(each)))
-        except (NotDicomError, OSError) as error:
-            unreadable[each.sop_instance_uid] = _unreadable(each, error)
+        except (InputError, OSError) as error:
+            unreadable[each.sop_instance_uid] = unsendable(each, error)
     try:
         told = stow.store(client, peer, parts, paid) if parts else {}
     except OSError as error:
-        yield from (_unreadable(each, error) for each in group)
+        yield from (unsendable(each, error) for each in group)
         return
     except PeerError as error:
         if error.reason != "object-refused":
@@ -102,10 +102,6 @@ def _send(
 
 def _outcome(uid: str, status: int) -> SendOutcome:
     return SendOutcome(uid, status, stored(status), describe(status), reason_of(status))
-
-
-def _unreadable(each: OutgoingObject, error: Exception) -> SendOutcome:
-    return SendOutcome(each.sop_instance_uid, None, False, f"the file cannot be sent: {error}", "unreadable-file")
 
 
 def _groups(objects: Sequence[OutgoingObject]) -> Iterator[list[OutgoingObject]]:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
-from dicom_node.archive.outgoing import OutgoingFile
+from dicom_node.archive.outgoing import OutgoingFile, unsendable
 from dicom_node.delivery.destination import Paid
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
-from dicom_node.errors import NotDicomError, PeerError
+from dicom_node.errors import InputError, PeerError
 from dicom_node.settings import PeerSettings
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -87,8 +87,8 @@ def _write(folder: Path, each: OutgoingObject, paid: Paid) -> SendOutcome:
         return SendOutcome(uid, None, False, why, "object-refused")
     try:
         file = OutgoingFile(each)
-    except (NotDicomError, OSError) as error:
-        return SendOutcome(uid, None, False, f"the file cannot be read: {error}", "unreadable-file")
+    except (InputError, OSError) as error:
+        return unsendable(each, error)
     trial = target.with_name(f".{uid}.part")  # one that a crash has left is written over
     try:
         _make_folders(target.parent, folder)
@@ -112,7 +112,7 @@ def _is_there(folder: Path, each: OutgoingObject) -> bool:
         with target.open("rb") as file:
             while piece := file.read(_CHUNK):
                 found.update(piece)
-    except NotDicomError as error:
+    except InputError as error:
         raise PeerError(f"our own file cannot be compared: {error}", reason="unreadable-file") from error
     except OSError as error:
         raise PeerError(f"{target} cannot be compared: {error.strerror or error}", reason="lost") from error

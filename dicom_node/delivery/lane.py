@@ -15,7 +15,7 @@ from dicom_node.delivery.backoff import pause_s
 from dicom_node.delivery.bandwidth import Bandwidth, unlimited
 from dicom_node.delivery.commit import Committer
 from dicom_node.delivery.destination import Destinations, outgoing
-from dicom_node.delivery.opening import Opening, now, opening
+from dicom_node.delivery.opening import Opening, now, opening, rule_opens
 from dicom_node.delivery.verify import Verifier
 from dicom_node.domain.parcel import Parcel, ParcelState
 from dicom_node.domain.sending import REFUSALS, SendOutcome
@@ -82,7 +82,15 @@ class Lane:
         if peer is not None and peer.connections > 1:  # leave the other connections their share
             limit = min(_TOGETHER, max(1, self._claims.waiting(destination) // peer.connections))
         numbers = self._claims.to_send(destination, owner, LEASE_S, limit, stat_only=may is Opening.STAT)
-        return self._parcels.claimed(numbers)
+        return tuple(parcel for parcel in self._parcels.claimed(numbers) if self._may_go(parcel))
+
+    def _may_go(self, parcel: Parcel) -> bool:
+        """Whether the rule that sends it on lets it go now; otherwise it is put off until it does."""
+        rule = self._settings.rule(parcel.rule)
+        opens = rule_opens(rule, self._clock(), self._settings.node.time_zone) if rule else None
+        if opens is not None:
+            self._parcels.wait_until(parcel.id, opens)
+        return opens is None
 
     def _verify(self, destination: str, peer: PeerSettings | None, owner: str) -> None:
         if self._stop.is_set():
@@ -110,8 +118,8 @@ class Lane:
         Raises:
             PeerError: the peer cannot be reached.
         """
-        data_dir = self._settings.node.data_dir
-        objects = [outgoing(parcel, made, data_dir) for parcel in batch for made in parcel.missing]
+        node = self._settings.node
+        objects = [outgoing(parcel, made, node, peer) for parcel in batch for made in parcel.missing]
         bandwidth = self._bandwidth.get(peer.name)
         paid = unlimited if bandwidth is None else bandwidth.spend
         with closing(self._destinations[peer.kind].send(peer, objects, paid)) as outcomes:
@@ -186,6 +194,7 @@ _REMEDIES = {
     "context-refused": "allow this SOP class and transfer syntax in {peer}, then: dicom-node parcels retry",
     "object-refused": "see the log of {peer} for what it does not like, then: dicom-node parcels retry",
     "out-of-resources": "make room in {peer}; it is tried again by itself",
+    "unchangeable": "correct change of this peer in the settings, or the object, then: dicom-node parcels retry",
     "unreadable-file": "restore the file from a backup, or run the job again",
 }
 

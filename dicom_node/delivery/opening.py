@@ -1,4 +1,4 @@
-"""When a destination may be sent to. Pure."""
+"""When a destination may be sent to, and when a rule sends on. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from dicom_node.domain.hours import Hours
-from dicom_node.settings import PeerSettings
+from dicom_node.settings import PeerSettings, RuleSettings
 
 
 class Opening(StrEnum):
@@ -31,6 +31,13 @@ def opening(peer: PeerSettings, now: datetime, time_zone: str) -> Opening:
     if Hours.parse(peer.send_hours).is_open(local):
         return Opening.OPEN
     return Opening.STAT if peer.stat_any_time else Opening.CLOSED
+
+
+def rule_opens(rule: RuleSettings, now: datetime, time_zone: str) -> datetime | None:
+    """When a rule next sends on what waits; None: it does so at ``now``."""
+    local = now.astimezone(ZoneInfo(time_zone) if time_zone else None)
+    opens = Hours.parse(rule.send_hours).opens(local)
+    return None if opens == local else opens
 
 
 def now() -> datetime:

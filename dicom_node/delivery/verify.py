@@ -33,7 +33,7 @@ class Verifier:
     def verify(self, parcel: Parcel, peer: PeerSettings, why: str = "") -> None:
         """Ask once, and note what came of it; ``why`` more was not to be had, such as a commitment."""
         destination = self._destinations[peer.kind]
-        objects = [outgoing(parcel, made, self._settings.node.data_dir) for made in parcel.artifacts]
+        objects = [outgoing(parcel, made, self._settings.node, peer) for made in parcel.artifacts]
         try:
             held = destination.holds(peer, objects)
         except PeerError as error:

@@ -14,7 +14,9 @@ from pydicom import dcmread
 from pydicom.filebase import DicomIO
 from pydicom.filewriter import write_dataset
 
+from dicom_node.archive.coercion import coerced
 from dicom_node.dimse.framing import MALFORMED
+from dicom_node.domain.changes import Coercion
 from dicom_node.errors import NotDicomError
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -22,11 +24,12 @@ OTHER = {IMPLICIT: EXPLICIT, EXPLICIT: IMPLICIT}
 LARGEST = 1 << 30  # bytes of a file: its data set is held in memory meanwhile
 
 
-def data_set_in(syntax: str, path: Path) -> BinaryIO:
+def data_set_in(syntax: str, path: Path, coercion: Coercion | None = None) -> BinaryIO:
     """A file of the data set of ``path`` in this transfer syntax, at its start; gone when it is closed.
 
     Raises:
         NotDicomError: the file cannot be read, or is too large for it.
+        InputError: it cannot be changed so.
         OSError: likewise, or there is no room for the other file.
     """
     if path.stat().st_size > LARGEST:
@@ -35,8 +38,8 @@ def data_set_in(syntax: str, path: Path) -> BinaryIO:
     try:
         encoded = DicomIO(file)
         encoded.is_implicit_VR, encoded.is_little_endian = syntax == IMPLICIT, True
-        dataset = dcmread(path)
-        write_dataset(encoded, dataset)
+        with path.open("rb") if coercion is None else coerced(path, coercion) as source:
+            write_dataset(encoded, dcmread(source))
         file.seek(0)
     except BaseException as error:
         file.close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
-from dicom_node.archive.outgoing import open_data_set
+from dicom_node.archive.outgoing import open_data_set, unsendable
 from dicom_node.dimse.associate import MAXIMUM_CONTEXTS, NO_FILES, Association, Proposal
 from dicom_node.dimse.connect import name
 from dicom_node.dimse.reencode import OTHER, data_set_in
 from dicom_node.domain.sending import OutgoingObject, SendOutcome, describe, reason_of, stored
-from dicom_node.errors import NotDicomError, PeerError
+from dicom_node.errors import InputError, PeerError
 from dicom_node.settings import PeerSettings, TlsSettings
 
 Paid = Callable[[int], None]
@@ -92,9 +92,9 @@ def _send_one(association: Association, peer: PeerSettings, each: OutgoingObject
         )
     try:
         as_stored = agreed.transfer_syntax == each.transfer_syntax_uid
-        file = open_data_set(each.path) if as_stored else data_set_in(agreed.transfer_syntax, each.path)
-    except (NotDicomError, OSError) as error:
-        return SendOutcome(uid, None, False, f"the file cannot be sent: {error}", "unreadable-file")
+        file = open_data_set(each) if as_stored else data_set_in(agreed.transfer_syntax, each.path, each.coercion)
+    except (InputError, OSError) as error:
+        return unsendable(each, error)
     with file:
         association.store(agreed.id, each.sop_class_uid, uid, file, paid)
     answer, _ = association.response()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 
+from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.study import InstanceState
 
 PUSH_MODEL = "1.2.840.10008.1.20.1"  # SOP class
@@ -47,6 +49,7 @@ class Commitment:
     references: tuple[Reference, ...]
     failures: Mapping[str, int]  # SOP Instance UID -> FailureReason; decided once it is verified
     tries: int  # reports that were not answered
+    requested_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +79,32 @@ def candidates(reference: Reference, stored: Sequence[Stored]) -> tuple[Stored, 
     if any(one.sop_class != reference.sop_class for one in usable):
         return FailureReason.CLASS_INSTANCE_CONFLICT
     return usable
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A stored object with what has become of it at the archive that it is sent on to."""
+
+    stored: Stored
+    planned: bool = False  # whether it is known what is to become of it there
+    parcel: ParcelState | None = None  # of the parcel it goes in; none: it came from there, or is not planned
+    looked_for: bool = False  # whether the archive is still to be asked for more than it has told
+
+
+def relayed(reference: Reference, found: Sequence[Relayed]) -> tuple[Stored, ...] | FailureReason | None:
+    """The files that the archive has committed to in place of us, why it never will, or None: it has not yet.
+
+    That an archive shows an object (C-FIND) is no promise to keep it.
+    """
+    usable = candidates(reference, [one.stored for one in found])
+    if isinstance(usable, FailureReason):
+        return usable
+    current = next((one for one in found if one.stored.state is InstanceState.CURRENT), None)
+    committed = tuple(one.stored for one in found if one.parcel is ParcelState.COMMITTED)
+    if current is None or not current.planned:
+        return None
+    if current.parcel is None or current.parcel is ParcelState.COMMITTED:  # none: the archive has a later one itself
+        return committed or (FailureReason.PROCESSING_FAILURE if current.parcel is None else None)
+    if current.parcel in (ParcelState.SENT, ParcelState.PRESENT) and not current.looked_for:
+        return FailureReason.PROCESSING_FAILURE
+    return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.domain.changes import Coercion
+
 
 @dataclass(frozen=True, slots=True)
 class OutgoingObject:
@@ -16,6 +18,7 @@ class OutgoingObject:
     transfer_syntax_uid: str
     study_uid: str = ""
     series_uid: str = ""
+    coercion: Coercion | None = None  # none: it is sent as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,14 @@ REASONS = {
     "out-of-resources": "the peer has no room for it now",
     "peer-failure": "the peer failed on it",
     "unreadable-file": "our file cannot be read",
+    "unchangeable": "it cannot be changed as the entry of the peer asks",
     "not-sent": "its turn did not come, since the association was lost before",
 }
-REFUSALS = ("context-refused", "object-refused")  # sending it again changes nothing as long as the peer is as it is
+REFUSALS = (
+    "context-refused",
+    "object-refused",
+    "unchangeable",
+)  # sending it again changes nothing as long as the peer is as it is
 
 
 def stored(status: int) -> bool:

@@ -1,5 +1,7 @@
 """Storage Commitment: peers ask whether we answer for what they sent, and delete it when we say so.
 
+A peer that is relayed is answered for its archive, to which a rule sends on what comes, once that has committed itself.
+
 In the acceptor's process the :class:`CommitmentDesk` puts a request into the ledger before it is answered. In the
 node's the :class:`Verifier` reads every file that is meant, from the disk, and the :class:`Reporter` tells the peer
 until it answers. A request that came over an association which is still open is reported there, by the desk.
@@ -12,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.files import ObjectStore
@@ -19,7 +22,7 @@ from dicom_node.archive.index import Index
 from dicom_node.archive.soundness import data_set_digest
 from dicom_node.dimse.commitment import PROCESSING_FAILURE, SUCCESS, Channel, Report
 from dicom_node.dimse.inbound import InboundAssociation
-from dicom_node.domain.commitment import Commitment, FailureReason, Reference, Stored, candidates
+from dicom_node.domain.commitment import Commitment, FailureReason, Reference, Stored, candidates, relayed
 from dicom_node.errors import DicomNodeError, InputError, PeerError
 from dicom_node.settings import PeerSettings, Settings
 
@@ -30,6 +33,7 @@ LEASE_S = 15.0  # of an association that is open; renewed long before it ends
 ANSWER_S = 30.0  # longest wait for the response to a report over an open association
 CATCH_UP_S = 120.0  # longest wait for the indexer; what it does not know by then cannot be read
 TICK_S = 5.0  # a pass of the verifier ends after about so long, to show that it lives
+RELAY_S = 5.0  # between looks at what the archive has committed to
 TROUBLE_S = 2.0  # pause of the desk when the ledger fails
 _LOOK_S = 0.2
 _DUPLICATE = 0x0115  # Invalid argument value: another request has this Transaction UID
@@ -51,7 +55,7 @@ class CommitmentDesk:
 
     def __init__(self, settings: Settings, commitments: Callable[[], Commitments]) -> None:
         """``commitments`` opens the ledger; it is called at the first request, by when the node has made it."""
-        self._peers = {peer.ae_title.strip(): peer for peer in reversed(settings.peers) if peer.commitment == "archive"}
+        self._peers = {peer.ae_title.strip(): peer for peer in reversed(settings.peers) if peer.commitment != "off"}
         self._connect = commitments
         self._commitments: Commitments | None = None
         self._lock = threading.Lock()
@@ -140,7 +144,7 @@ class Verifier:
     """Reads what peers ask about from the disk, one request after the other. For one thread of the node."""
 
     def __init__(self, settings: Settings, commitments: Commitments, index: Index, store: ObjectStore) -> None:
-        self._days = {peer.name: peer.commitment_days for peer in settings.peers if peer.commitment == "archive"}
+        self._settings = settings
         self._commitments = commitments
         self._index = index
         self._store = store
@@ -171,12 +175,16 @@ class Verifier:
     def _verify(self, asked: Commitment) -> Iterator[None]:
         """Yields between files, so that a large request does not hold its thread."""
         yield from self._caught_up()
+        peer = self._settings.peer(asked.peer)
+        if peer is not None and peer.commitment == "relay":
+            yield from self._relay(asked, peer)
+            return
         stored: dict[str, list[Stored]] = {}
         for one in self._commitments.stored(reference.sop_uid for reference in asked.references):
             stored.setdefault(one.sop_uid, []).append(one)
         failures: dict[str, int] = {}
         keep: list[int] = []
-        days = self._days.get(asked.peer)
+        days = peer.commitment_days if peer is not None and peer.commitment == "archive" else None
         for reference in asked.references:
             found = candidates(reference, stored.get(reference.sop_uid, ()))
             if days is None:  # the settings have changed since it asked
@@ -191,6 +199,27 @@ class Verifier:
             keep += [one.id for one in found if reference.sop_uid not in failures]
         LOGGER.info("commitment for %s: %d of %d refused", asked.peer, len(failures), len(asked.references))
         self._commitments.verified(asked, failures, keep, days or 0)
+
+    def _relay(self, asked: Commitment, peer: PeerSettings) -> Iterator[None]:
+        """Answer for the archive once it has committed to each object, or never will; else look again later."""
+        found = self._commitments.relayed([reference.sop_uid for reference in asked.references], peer.relay_to)
+        failures: dict[str, int] = {}
+        waiting = 0
+        patient = datetime.now(UTC) < asked.requested_at + timedelta(hours=peer.relay_hours)
+        for reference in asked.references:
+            told = relayed(reference, found.get(reference.sop_uid, ()))
+            if told is None and patient:
+                waiting += 1
+            elif told is None or isinstance(told, FailureReason):
+                failures[reference.sop_uid] = told or FailureReason.PROCESSING_FAILURE
+            elif not all(map(self._is_sound, told)):
+                failures[reference.sop_uid] = FailureReason.PROCESSING_FAILURE
+            yield
+        if waiting:
+            self._commitments.wait(asked.id, RELAY_S)
+            return
+        LOGGER.info("commitment of %s for %s: %d refused", peer.relay_to, asked.peer, len(failures))
+        self._commitments.verified(asked, failures, (), 0)
 
     def _caught_up(self) -> Iterator[None]:
         """Let the indexer take in every file that was there before: a request may come right behind its objects."""

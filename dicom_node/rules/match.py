@@ -17,7 +17,7 @@ from dicom_node.settings import Configuration, RuleSettings
 
 ListName = Literal["all", "any", "none", "role", "contract"]
 _OF_MODELS = frozenset({"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for"})
-_OF_FORWARDING = frozenset({"forward", "sop_classes"})
+_OF_FORWARDING = frozenset({"forward", "sop_classes", "send_hours"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
-from dicom_node.archive.schema import commitment, instance
+from dicom_node.archive.forwarding import Order, forward
+from dicom_node.archive.schema import commitment, instance, parcel
 from dicom_node.domain.commitment import CommitmentState, Reference
+from dicom_node.domain.parcel import ParcelState
 from dicom_node.errors import PeerError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -127,3 +130,29 @@ def test_the_history_tells_each_step_and_the_same_trouble_once(archive: Any) -> 
     commitments.reported(asked.id, 0x0000)
     for kind in ("requested", "verified", "not reported", "reported"):
         assert len(archive.events(f"commitment {kind}")) == 1, kind
+
+
+def test_a_request_that_waits_is_left_alone_for_a_while(commitments: Commitments) -> None:
+    request(commitments)
+    (asked,) = commitments.requested()
+    commitments.wait(asked.id, 60.0)
+    assert commitments.requested() == ()
+    commitments.wait(asked.id, -1.0)
+    assert commitments.requested() == (asked,)
+
+
+def test_what_became_of_objects_at_the_archive(archive: Any) -> None:
+    archive.add(archive.image(1), archive.image(2), archive.image(3))
+    forward(archive.database, Order(1, "on", "pacs", "PACS", None))
+    with archive.database.write() as connection:
+        connection.execute(update(parcel).values(state="committed"))
+    archive.add(archive.image(2, PatientName="Doe^Janet"))
+    found = Commitments(archive.database).relayed(["1.2.3.1.1.1", "1.2.3.1.1.2", "1.2.3"], "pacs")
+    told = {uid: [(one.stored.state, one.planned, one.parcel) for one in ones] for uid, ones in found.items()}
+    committed = ParcelState.COMMITTED
+    assert told == {
+        "1.2.3.1.1.1": [("current", True, committed)],
+        "1.2.3.1.1.2": [("superseded", True, committed), ("current", False, None)],
+    }
+    elsewhere = Commitments(archive.database).relayed(["1.2.3.1.1.1"], "other")
+    assert [one.planned for one in elsewhere["1.2.3.1.1.1"]] == [False]

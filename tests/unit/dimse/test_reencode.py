@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pynetdicom.dsutils import decode
 from dicom_node.dimse import reencode
 from dicom_node.dimse.reencode import EXPLICIT, IMPLICIT, data_set_in
 from dicom_node.dimse.send import Sender
+from dicom_node.domain.changes import Changes, Coercion
 from dicom_node.domain.sending import OutgoingObject
 from dicom_node.errors import NotDicomError
 from dicom_node.settings import PeerSettings
@@ -84,3 +86,12 @@ def test_a_file_that_is_too_large_for_it_is_told(
     monkeypatch.setattr(reencode, "LARGEST", 100)
     with pytest.raises(NotDicomError, match="larger than 100 bytes"):
         data_set_in(IMPLICIT, path)
+
+
+def test_what_is_changed_on_the_way_is_changed_here_too(tmp_path: Path, archive_factory: Any) -> None:
+    path = _object(tmp_path, archive_factory, EXPLICIT)
+    coercion = Coercion(Changes(prefix={"AccessionNumber": "X"}), "NODE", datetime(2026, 1, 1, tzinfo=UTC))
+    with data_set_in(IMPLICIT, path, coercion) as file:
+        after = decode(BytesIO(file.read()), True, True)
+    assert after.AccessionNumber == "XA1"
+    assert after.OriginalAttributesSequence[0].ModifiedAttributesSequence[0].AccessionNumber == "A1"

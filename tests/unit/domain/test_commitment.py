@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.domain.commitment import FailureReason, Reference, Stored, candidates
+from dicom_node.domain.commitment import FailureReason, Reference, Relayed, Stored, candidates, relayed
+from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.study import InstanceState
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -49,3 +50,29 @@ def test_only_objects_of_that_name_and_class_are_ever_answered_for(found: list[S
         assert {(one.sop_uid, one.sop_class) for one in answer} == {(ASKED.sop_uid, ASKED.sop_class)}
         assert all(one.state in (CURRENT, SUPERSEDED) for one in answer)
         assert not any(one.state is CONFLICT for one in found)
+
+
+def at(state: InstanceState, parcel: ParcelState | None, *, planned: bool = True, looked_for: bool = False) -> Relayed:
+    return Relayed(stored(state), planned, parcel, looked_for)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((), FailureReason.NO_SUCH_OBJECT),
+        ((at(CURRENT, None, planned=False),), None),
+        ((at(CURRENT, ParcelState.DUE),), None),
+        ((at(CURRENT, ParcelState.REFUSED),), None),
+        ((at(CURRENT, ParcelState.SENT, looked_for=True),), None),
+        ((at(CURRENT, ParcelState.PRESENT, looked_for=True),), None),
+        ((at(CURRENT, ParcelState.SENT),), FailureReason.PROCESSING_FAILURE),
+        ((at(CURRENT, ParcelState.PRESENT),), FailureReason.PROCESSING_FAILURE),  # it shows it, and does not commit
+        ((at(CURRENT, ParcelState.COMMITTED),), (stored(CURRENT),)),
+        ((at(SUPERSEDED, ParcelState.COMMITTED), at(CURRENT, ParcelState.DUE)), None),
+        ((at(SUPERSEDED, ParcelState.COMMITTED), at(CURRENT, None)), (stored(SUPERSEDED),)),  # corrected by the archive
+        ((at(CURRENT, None),), FailureReason.PROCESSING_FAILURE),  # it came from the archive alone
+        ((at(CURRENT, ParcelState.COMMITTED), at(CONFLICT, None)), FailureReason.PROCESSING_FAILURE),
+    ],
+)
+def test_an_archive_is_answered_for_by_what_it_has_committed_to(found: tuple[Relayed, ...], expected: object) -> None:
+    assert relayed(ASKED, found) == expected
