@@ -27,7 +27,7 @@ from dicom_node.domain.contract import (
 )
 from dicom_node.domain.finding import Code
 from dicom_node.errors import ContractError
-from dicom_node.settings import Source
+from dicom_node.settings import Label, Source
 
 _NAME = r"^[a-z][a-z0-9_]*$"
 _PREFERENCE = re.compile(r"^(smallest|largest) (\S+)$")
@@ -121,6 +121,7 @@ class _Resources(_Table):
     time_limit_s: Annotated[float, Field(gt=0)]
     memory_mb: Annotated[int, Field(gt=0)]
     gpu_memory_mb: Annotated[int, Field(ge=0)] = 0
+    labels: Annotated[tuple[Label, ...], Field(strict=False)] = ()
 
 
 class _Weight(_Table):

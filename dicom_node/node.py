@@ -24,9 +24,11 @@ from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
 from dicom_node.delivery.kinds import kinds_of_destinations
+from dicom_node.dimse import worklist as worklists
 from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.find import images_reported
 from dicom_node.errors import DicomNodeError, LedgerError
+from dicom_node.jobs.orders import Worklist
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
@@ -108,6 +110,8 @@ class Node:
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
         counter = Counter(self.database, settings, partial(images_reported, tls=settings.tls))
+        ask_worklist = partial(worklists.items, tls=settings.tls)
+        worklist = Worklist(settings, self.database, ask_worklist, worklists.issuer_in)
         commitments = Commitments(self.database)
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
         reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
@@ -116,6 +120,7 @@ class Node:
             Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
             Stage("counts", counter.tick, PASS_PAUSE_S),
             Stage("planner", planner.tick, PASS_PAUSE_S),
+            Stage("orders", worklist.tick, PASS_PAUSE_S),
             Stage("reconciler", reconciler.tick, PASS_PAUSE_S),
             Stage("courier", self._courier.tick, PASS_PAUSE_S),
             Stage("commitment", verifier.tick, PASS_PAUSE_S),

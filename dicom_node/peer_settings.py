@@ -93,6 +93,7 @@ class PeerSettings(Section):
     change: ChangeSettings | None = None  # of what is sent to it
     relay_to: str = ""  # the peer whose commitment "relay" waits for
     relay_hours: Annotated[float, Field(gt=0)] = 24.0  # so long; then what is not committed to is refused
+    worklist: bool = False  # it serves a modality worklist, which is asked how urgent orders are
 
     @field_validator("addresses")
     @classmethod

@@ -26,6 +26,9 @@ from dicom_node.toml_lines import key_text, line_of
 
 DEFAULT_FILE = Path("dicom-node.toml")
 
+LABEL_PATTERN = r"^[A-Za-z0-9._-]{1,32}$"
+Label = Annotated[str, Field(pattern=LABEL_PATTERN)]
+
 
 class NodeSettings(Section):
     """Who we are on the network and where we keep things."""
@@ -48,6 +51,7 @@ class NodeSettings(Section):
     time_zone: str = ""  # IANA name; empty: the machine's
     commit: Literal["auto", "portable"] = "auto"  # one flush an object where the file system allows it, or always two
     name: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]{0,23})?$")] = ""  # among several nodes on one ledger
+    called_ae_priorities: dict[AETitle, Literal["stat", "urgent", "routine"]] = Field(default_factory=dict)
 
     @field_validator("time_zone")
     @classmethod
@@ -109,6 +113,7 @@ class WorkerSettings(Section):
     stalled_seconds: Annotated[float, Field(ge=5)] = 30.0  # an idle worker for which a job waits so long is replaced
     routine_wait_minutes: Annotated[float, Field(gt=0)] = 60.0  # a routine job that waits longer becomes urgent
     at_once: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)  # model -> jobs at the same time
+    labels: tuple[Label, ...] = Field(default=(), strict=False)  # of workers on this machine, beside cpu or gpu
 
 
 class ModelSettings(Section):
@@ -149,6 +154,7 @@ class RuleSettings(Section):
     useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late
     forward: Literal["series", "study"] = "series"  # sent on: the series that match, or the study of any that does
     sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs: only these are sent on; empty: all
+    labels: tuple[Label, ...] = Field(default=(), strict=False)  # that a worker must have to run its jobs
     send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent on; empty: always
 
     @field_validator("send_hours")

@@ -22,7 +22,10 @@ from typing import Any
 
 import pytest
 
-DCMTK = ("dcmdump", "dcmodify", "dsrdump", "echoscu", "findscu", "getscu", "movescu", "storescp", "storescu")
+DCMTK = (
+    *("dcmdump", "dcmodify", "dsrdump", "echoscu", "findscu", "getscu", "movescu", "storescp", "storescu"),
+    "wlmscpfs",
+)
 PACKAGES = {
     **dict.fromkeys(DCMTK, "dcmtk"),
     "Orthanc": "orthanc",

@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_node.archive.places import queue_name
+from dicom_node.domain.fitness import Abilities
 from dicom_node.domain.job import Priority
 from dicom_node.errors import ConfigurationError, DicomNodeError, LedgerError
 from dicom_node.settings import Settings
-from workers.configuration import CONFIGURATION_VARIABLE, DEVICE_VARIABLE, log_to, read_settings
+from workers.configuration import (
+    CONFIGURATION_VARIABLE,
+    DEVICE_VARIABLE,
+    LABELS_VARIABLE,
+    abilities,
+    log_to,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from dicom_node.archive.processes import Processes
@@ -36,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     taking = commands.add_parser("run", help="take jobs from the ledger until stopped")
     taking.add_argument("--device", default="auto")
+    taking.add_argument("--labels", default="")
     verify = commands.add_parser("verify", help="load a model and run it on a small volume")
     verify.add_argument("name")
     _add_evaluation(commands)
@@ -45,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ[CONFIGURATION_VARIABLE] = str(given.config.resolve())
     try:
         if given.command == "run":
+            os.environ[LABELS_VARIABLE] = given.labels
             return run(read_settings(), given.device)
         if given.command == "verify":
             return _verify(read_settings(), given.name)
@@ -63,7 +73,7 @@ def run(settings: Settings, device: str, application: str = "workers.app") -> in
     os.environ[DEVICE_VARIABLE] = device
     _refuse_newer_ledger(settings)
     if _broker_within(settings, BROKER_WITHIN_S):
-        os.execv(sys.executable, celery_command(application))  # noqa: S606
+        os.execv(sys.executable, celery_command(application, abilities(settings, device)))  # noqa: S606
     return _poll(settings, device, application)
 
 
@@ -80,13 +90,13 @@ def _refuse_newer_ledger(settings: Settings) -> None:
         database.close()
 
 
-def celery_command(application: str) -> list[str]:
+def celery_command(application: str, has: Abilities) -> list[str]:
     """The command line of Celery's worker."""
     os.environ["REMAP_SIGTERM"] = "SIGQUIT"  # a stop hands the job back within seconds
     celery = [sys.executable, "-m", "celery", "--quiet", "--app", application, "worker"]
     pool = ["--pool", "prefork", "--concurrency", "1", "--pool-start-method", "spawn"]  # a fork breaks CUDA
     quiet = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-    queues = ",".join(queue_name(priority) for priority in Priority)
+    queues = ",".join(queue_name(priority, group) for priority in Priority for group in (None, has))
     return [*celery, *pool, *quiet, "--queues", queues]
 
 
@@ -112,13 +122,14 @@ def _poll(settings: Settings, device: str, application: str) -> int:
     worker = Worker.open(settings, device)
     processes = Processes(worker.ledger.database)
     try:
-        processes.register(worker.name, {"device": device, "takes_from": "ledger"})
+        told = {"device": device, "takes_from": "ledger", **abilities(settings, device).as_detail()}
+        processes.register(worker.name, told)
         worker.warm()
         _take_from_ledger(settings, worker, processes)
     finally:
         worker.close()
     log.warning("the broker answers: this worker waits for its messages")
-    os.execv(sys.executable, celery_command(application))  # noqa: S606
+    os.execv(sys.executable, celery_command(application, abilities(settings, device)))  # noqa: S606
 
 
 def _take_from_ledger(settings: Settings, worker: Worker, processes: Processes) -> None:

@@ -37,6 +37,7 @@ from dicom_node.errors import (
     ResultError,
 )
 from dicom_node.settings import Settings
+from workers.configuration import abilities
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
 from workers.inference.evaluations import evaluate
 from workers.inference.measurements import measure
@@ -84,7 +85,8 @@ class Worker:
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
         """Connect to the ledger and read the models; nothing is loaded yet."""
         database = Database(settings.database.url, settings.node.data_dir)
-        ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once)
+        worker = settings.worker
+        ledger = Ledger(database, worker.maximum_attempts, worker.at_once, abilities(settings, device))
         return cls(
             settings=settings,
             ledger=ledger,
@@ -205,8 +207,8 @@ class Worker:
         self, job: Job, claim: Claim, contract: ModelContract, volumes: Mapping[str, Volume], beat: Heartbeat
     ) -> ModelOutput:
         if claim.attempt - job.excused >= self.settings.worker.maximum_attempts > 1:
-            # The last attempt: nothing that another job left in a warm host may be the cause.
-            self.hosts.evict(contract)
+            # The last attempt runs alone: nothing that another job left, or that is warm beside it, may be the cause.
+            self.hosts.cool()
         return self.hosts.run(
             contract,
             volumes,

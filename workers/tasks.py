@@ -11,7 +11,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from dicom_node.archive.processes import Processes
 from dicom_node.errors import LedgerError
 from workers.app import app
-from workers.configuration import device, log_to, read_settings
+from workers.configuration import abilities, device, log_to, read_settings
 from workers.run_job import Worker, stop_on_signals
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def _warm(**_: object) -> None:
 def _registered(worker: Worker) -> bool:
     """Without its row no watchdog would look after this worker."""
     try:
-        Processes(worker.ledger.database).register(worker.name, {"device": device(), "takes_from": "broker"})
+        told = {"device": device(), "takes_from": "broker", **abilities(worker.settings, device()).as_detail()}
+        Processes(worker.ledger.database).register(worker.name, told)
     except LedgerError as error:
         log.warning("%s", error.message)
         return False

@@ -30,7 +30,7 @@ from dicom_node.archive.processes import Processes, this_host
 from dicom_node.domain.job import Priority
 from dicom_node.errors import LedgerError
 from dicom_node.settings import Settings
-from workers.configuration import log_to, read_settings
+from workers.configuration import abilities, device, log_to, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +132,14 @@ class WatchdogStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _watch(self, settings: Settings, worker: Any) -> None:
         database = Database(settings.database.url, settings.node.data_dir)
-        ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once)
+        has = abilities(settings, device())
+        ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once, has)
 
         def owners() -> list[str]:
             return [f"{this_host()}:{pid}" for pid in _children(worker)]
 
         def ring(job_id: int) -> None:
-            queue = queue_name(Priority.STAT)  # it is the next one by the ledger, whatever its priority
+            queue = queue_name(Priority.STAT, has)  # it is the next one by the ledger, whatever its priority
             try:
                 worker.app.send_task("workers.run", args=(job_id,), queue=queue, retry=False, ignore_result=True)
             except OperationalError as error:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, func, or_, select, update
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.job_rows import job_of, select_jobs
+from dicom_node.archive.orders import BY_HAND
 from dicom_node.archive.processes import Process, Processes
 from dicom_node.archive.schema import job
 from dicom_node.domain.job import UNFINISHED, Job, JobState, Priority
@@ -49,7 +50,7 @@ def prioritise(database: Database, job_id: int, priority: Priority, by: str) -> 
     with database.write() as connection:
         row = _unfinished(connection, job_id, "moved in the order")
         # A message in the queue of its new priority; the older one will find the job taken.
-        values = {"priority": int(priority), "published_at": None}
+        values = {"priority": int(priority), "published_at": None, "priority_source": f"{BY_HAND}: {by}"[:128]}
         connection.execute(update(job).where(job.c.id == job_id).values(**values))
         detail = {"priority": priority.name.lower(), "was": Priority(row.priority).name.lower()}
         events.record(connection, "priority", by, detail, study_id=row.study_id, job_id=job_id)
@@ -99,6 +100,10 @@ def _why(found: Job, workers: Sequence[Process], running: dict[str, int], silent
         return f"{found.owner} is at it: {found.progress}", f"dicom-node jobs cancel {found.id}"
     if not workers:
         return "no worker is there", "start one: dicom-node worker"
+    lacks = [f"{worker.name} {worker.abilities.lack(found.needs)}" for worker in workers]
+    workers = [worker for worker in workers if not worker.abilities.lack(found.needs)]
+    if not workers:
+        return f"no worker may run it: {'; '.join(lacks)}", "start one that has it: dicom-node worker --labels …"
     if any(worker.idle for worker in workers):
         if running.get(found.model):
             return f"{running[found.model]} of its model run; no more may at once", "worker.at_once sets how many"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, select
 
 from dicom_node.archive.database import db_now
 from dicom_node.archive.schema import instance, job, study
+from dicom_node.domain.fitness import Needs, as_text, from_text
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries
 
 
@@ -39,6 +40,9 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "timings": {},
         "versions": {},
         "question": new.question[:255],
+        "priority_source": new.priority_source[:128],
+        "gpu_memory_mb": new.needs.gpu_memory_mb,
+        "labels": as_text(new.needs.labels),
     }
 
 
@@ -80,7 +84,14 @@ def job_of(row: Any) -> Job:
         versions=row.versions,
         supersedes=row.supersedes,
         question=row.question,
+        priority_source=row.priority_source,
+        needs=needs_of(row),
     )
+
+
+def needs_of(row: Any) -> Needs:
+    """What a job needs of its worker."""
+    return Needs(row.gpu_memory_mb, from_text(row.labels))
 
 
 def input_of(connection: Connection, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,16 +15,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import events, succession
+from dicom_node.archive import events, fitting, orders, succession
 from dicom_node.archive.database import Database, come, db_later, db_now
-from dicom_node.archive.job_rows import columns_of, input_of, job_of, select_jobs
+from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, select_jobs
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
+from dicom_node.domain.fitness import NO_NEEDS, Abilities, Needs
 from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, SelectedSeries
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
-_OTHER = job.alias()
 _COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
@@ -45,18 +45,28 @@ class QueuedJob:
     id: int
     model: str
     priority: Priority
+    needs: Needs = NO_NEEDS
 
 
 class Ledger:
     """Jobs: the writes and reads of every stage that deals with them."""
 
     def __init__(
-        self, database: Database, maximum_attempts: int = 3, at_once: Mapping[str, int] = MappingProxyType({})
+        self,
+        database: Database,
+        maximum_attempts: int = 3,
+        at_once: Mapping[str, int] = MappingProxyType({}),
+        abilities: Abilities | None = None,
     ) -> None:
-        """``at_once``: model -> how many of its jobs may run at the same time; others: any number."""
+        """``at_once``: model -> how many of its jobs may run at the same time; others: any number.
+
+        ``abilities``: of the worker that claims; None: it may run every job.
+        """
         self.database = database
         self.maximum_attempts = maximum_attempts
         self._at_once = dict(at_once)
+        self._room = fitting.has_room(at_once)
+        self._may_run = [*self._room, *fitting.fits(abilities)]
 
     def installation(self) -> uuid.UUID:
         """Namespace of the UIDs this installation makes."""
@@ -78,6 +88,7 @@ class Ledger:
                 detail = {"rule": new.rule, "model": f"{new.model} {new.model_version}"}
                 events.record(connection, "job planned", by, detail, study_id=new.study_id, job_id=job_id)
                 succession.take_over(connection, job_id, new.study_id, new.rule, asks=bool(new.question))
+                orders.apply_to(connection, new.study_id)
                 return job_id
         except IntegrityError:
             return None  # another planner was faster; the row is the same
@@ -90,7 +101,7 @@ class Ledger:
         )
         statement = (
             update(job)
-            .where(job.c.id == job_id, free, come(job.c.run_after), *self._has_room())
+            .where(job.c.id == job_id, free, come(job.c.run_after), *self._may_run)
             .where(job.c.attempt - job.c.excused < self.maximum_attempts)
             .values(
                 state=JobState.RUNNING,
@@ -118,7 +129,7 @@ class Ledger:
         """The job that a worker should try to claim next."""
         statement = (
             select(job.c.id)
-            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), *self._has_room())
+            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), *self._may_run)
             .order_by(job.c.priority, job.c.id)
             .limit(1)
         )
@@ -261,14 +272,14 @@ class Ledger:
         """Queued jobs whose message was never sent, or so long ago that it may be lost."""
         lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
-            select(job.c.id, job.c.model, job.c.priority)
-            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), lost, *self._has_room())
+            select(job.c.id, job.c.model, job.c.priority, job.c.gpu_memory_mb, job.c.labels)
+            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), lost, *self._room)
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )
         with self.database.read() as connection:
             rows = connection.execute(statement).all()
-        return tuple(QueuedJob(row.id, row.model, Priority(row.priority)) for row in rows)
+        return tuple(QueuedJob(row.id, row.model, Priority(row.priority), needs_of(row)) for row in rows)
 
     def mark_published(self, job_ids: Sequence[int]) -> None:
         """Note that the messages of these jobs were sent."""
@@ -292,7 +303,15 @@ class Ledger:
             if connection.execute(select(job.c.id).where(old).limit(1)).first() is None:
                 return 0
         with self.database.write() as connection:
-            raised = update(job).where(old).values(priority=int(Priority.URGENT), published_at=None)
+            raised = (
+                update(job)
+                .where(old)
+                .values(
+                    priority=int(Priority.URGENT),
+                    priority_source="it had waited too long as routine",
+                    published_at=None,
+                )
+            )
             rows = connection.execute(raised.returning(job.c.id, job.c.study_id)).all()
             for row in rows:
                 detail = {"priority": "urgent", "why": "it had waited too long as routine"}
@@ -304,14 +323,6 @@ class Ledger:
         statement = select(job.c.id).where(job.c.state == JobState.RUNNING, job.c.owner.in_(owners)).limit(1)
         with self.database.read() as connection:
             return connection.execute(statement).first() is not None
-
-    def _has_room(self) -> list[ColumnElement[bool]]:
-        """Conditions: fewer jobs of the model run than may at the same time."""
-        running = select(func.count()).where(_OTHER.c.state == JobState.RUNNING)
-        return [
-            or_(job.c.model != model, running.where(_OTHER.c.model == model).scalar_subquery() < most)
-            for model, most in self._at_once.items()
-        ]
 
     def job(self, job_id: int) -> Job | None:
         """One job, or None."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from dicom_node.domain.fitness import Abilities
 from dicom_node.domain.job import Priority
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
@@ -123,9 +124,13 @@ def broker_url(settings: Settings) -> str:
     return settings.broker.url
 
 
-def queue_name(priority: Priority) -> str:
-    """The Celery queue of a priority; workers read them in strict order."""
-    return f"dicom-node.{priority.name.lower()}"
+def queue_name(priority: Priority, abilities: Abilities | None = None) -> str:
+    """The Celery queue of a priority; workers read them in strict order.
+
+    With ``abilities`` that of the jobs which not every worker may run: only workers with the same ones read it.
+    """
+    name = f"dicom-node.{priority.name.lower()}"
+    return name if abilities is None else f"{name}.{abilities.queue}"
 
 
 def socket_folder(data_dir: Path) -> Path:

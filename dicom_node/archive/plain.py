@@ -74,6 +74,8 @@ def job(record: Job) -> dict[str, Any]:
         "error": error(record.error),
         "supersedes": record.supersedes,
         "question": record.question,
+        "priority_source": record.priority_source,
+        "needs": {"gpu_memory_mb": record.needs.gpu_memory_mb, "labels": sorted(record.needs.labels)},
     }
 
 

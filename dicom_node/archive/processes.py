@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, insert, or_, select, update
 
 from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.schema import process
+from dicom_node.domain.fitness import NO_ABILITIES, Abilities
 
 # A process says that it lives every few seconds; one that has been silent for so long is not counted on.
 SEEN_WITHIN_S = 30.0
@@ -37,6 +38,7 @@ class Process:
     takes_from: str  # broker or ledger
     detail: Mapping[str, Any]  # what it says of itself
     present: bool  # seen within SEEN_WITHIN_S
+    abilities: Abilities = NO_ABILITIES
 
 
 class Processes:
@@ -45,8 +47,8 @@ class Processes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, name: str, detail: Mapping[str, str], kind: str = "worker") -> None:
-        """A process is ready for work; ``detail`` of a worker: its device, and what it takes jobs from."""
+    def register(self, name: str, detail: Mapping[str, Any], kind: str = "worker") -> None:
+        """A process is ready for work; ``detail`` of a worker: its device, what it takes jobs from, its abilities."""
         host, _, pid = name.rpartition(":")
         times = {"started_at": db_now(), "seen_at": db_now(), "since": db_now()}
         with self._database.write() as connection:
@@ -146,4 +148,5 @@ def _process(row: Any) -> Process:
         takes_from=row.detail.get("takes_from", ""),
         detail=row.detail,
         present=bool(row.present),
+        abilities=Abilities.from_detail(row.detail),
     )

@@ -28,6 +28,7 @@ from dicom_node.archive.columns import site_column as _site
 from dicom_node.archive.database import UtcTime
 from dicom_node.archive.schema_commitment import commitment as commitment
 from dicom_node.archive.schema_commitment import commitment_request as commitment_request
+from dicom_node.archive.schema_orders import imaging_order as imaging_order
 
 _UNDECIDED = text("decided_revision < revision")
 
@@ -85,12 +86,14 @@ study = Table(
     Column("outcome", Text, nullable=False),  # what the rules made of it, in words
     Column("readiness", JSON, nullable=False),  # evidence: by, reason, at
     Column("attributes", JSON, nullable=False),
+    Column("order_id", Key, ForeignKey("imaging_order.id")),  # none: not looked for yet
     UniqueConstraint("study_uid", "site_id"),
     Index(None, "state", "last_received"),
     Index(None, "last_received"),
     Index(None, "identity_id"),
     Index(None, "patient_id"),
     Index(None, "accession_number"),
+    Index(None, "order_id"),
     # The few that the rules have yet to look at.
     Index("ix_study_undecided", "changed_at", sqlite_where=_UNDECIDED, postgresql_where=_UNDECIDED),
 )
@@ -216,6 +219,9 @@ job = Table(
     Column("versions", JSON, nullable=False),
     Column("supersedes", Key, ForeignKey("job.id")),  # the job whose result this one replaces
     Column("question", String(255), nullable=False, default=""),  # what a waiting job needs a person's word on
+    Column("priority_source", String(128), nullable=False, default="rule"),  # who said so
+    Column("gpu_memory_mb", Integer, nullable=False, default=0),  # what a worker's GPU must have
+    Column("labels", String(512), nullable=False, default=""),  # what a worker must have: domain.fitness.as_text
     UniqueConstraint("key", "issue"),
     Index(None, "state", "priority", "id"),
     Index(None, "study_id"),

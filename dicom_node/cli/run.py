@@ -42,11 +42,12 @@ def serve(context: typer.Context) -> None:
 def worker(
     context: typer.Context,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda:0 …")] = "auto",
+    labels: Annotated[str, typer.Option(help="What rules and models may ask of a worker, such as: large,site-b")] = "",
 ) -> None:
     """Run one worker on this machine."""
     configuration = _configuration(context)
     os.environ.update(_environment(configuration))
-    os.execv(sys.executable, [sys.executable, "-m", "workers", "run", "--device", device])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "workers", "run", "--device", device, "--labels", labels])  # noqa: S606
 
 
 def run_acceptor(

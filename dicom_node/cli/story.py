@@ -45,6 +45,7 @@ def print_job(job: dict[str, Any]) -> None:
             ("progress", job["progress"] if job["state"] == "running" else ""),
             ("replaces", f"the result of job {job['supersedes']}" if job["supersedes"] else ""),
             ("question", job["question"]),
+            ("priority", f"{job['priority']}, by {job['priority_source']}"),
             ("queued", took(job["queued_seconds"])),
             ("ran", took(job["run_seconds"])),
             ("result", job["result"] if job["result"] != "current" else ""),

@@ -109,15 +109,24 @@ def _number(found: Dataset, tag: int) -> int | None:
         return None
 
 
-def _ask(association: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:
-    agreed = association.agreed(_PROPOSAL)
+def ask(association: Association, peer: PeerSettings, proposal: Proposal, query: Dataset, what: str) -> list[Dataset]:
+    """What the peer answers to a C-FIND over an open association.
+
+    Raises:
+        PeerError: the peer does not offer it, or answers with a failure.
+    """
+    agreed = association.agreed(proposal)
     if agreed is None:
-        why = association.refused(_PROPOSAL)
-        raise PeerError(f"{name(peer)}: C-FIND (Study Root) is not accepted ({why})", reason="context-refused")
+        why = association.refused(proposal)
+        raise PeerError(f"{name(peer)}: {what} is not accepted ({why})", reason="context-refused")
     syntax = UID(agreed.transfer_syntax)
     encoded = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
-    association.request(agreed.id, C_FIND_RQ, STUDY_ROOT_FIND, encoded)
+    association.request(agreed.id, C_FIND_RQ, proposal.abstract_syntax, encoded)
     return _matches(association, peer, syntax)
+
+
+def _ask(association: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:
+    return ask(association, peer, _PROPOSAL, query, "C-FIND (Study Root)")
 
 
 def _matches(association: Association, peer: PeerSettings, syntax: UID) -> list[Dataset]:

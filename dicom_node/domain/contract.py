@@ -123,6 +123,7 @@ class Resources:
     time_limit_s: float
     memory_mb: int  # host memory of the bundle's process
     gpu_memory_mb: int = 0
+    labels: tuple[str, ...] = ()  # that a worker must have
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from dicom_node.domain.fitness import NO_NEEDS, Needs
+
 
 class JobState(StrEnum):
     """Where a job stands."""
@@ -39,6 +41,21 @@ class Priority(IntEnum):
     STAT = 0
     URGENT = 1
     ROUTINE = 2
+
+
+# Requested Procedure Priority (0040,1003), PS3.3 C.4.11: defined terms.
+_REQUESTED = {
+    "STAT": Priority.STAT,
+    "HIGH": Priority.URGENT,
+    "ROUTINE": Priority.ROUTINE,
+    "MEDIUM": Priority.ROUTINE,
+    "LOW": Priority.ROUTINE,
+}
+
+
+def requested_priority(term: str) -> Priority | None:
+    """What a Requested Procedure Priority means here; None where it is empty or no defined term."""
+    return _REQUESTED.get(term.strip().upper())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,8 @@ class NewJob:
     priority: Priority = Priority.ROUTINE
     issue: int = 1
     question: str = ""  # it waits until a person has answered; empty: it is queued at once
+    priority_source: str = "rule"  # who said so
+    needs: Needs = NO_NEEDS  # of its worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +142,8 @@ class Job:
     versions: Mapping[str, str] = field(default_factory=dict)
     supersedes: int | None = None  # the job whose result this one replaces
     question: str = ""  # what a waiting job needs a person's word on
+    priority_source: str = "rule"  # who said so
+    needs: Needs = NO_NEEDS  # of its worker
 
 
 def job_key(study_uid: str, inputs: Sequence[SelectedSeries], model_digest: str, parameters: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from dicom_node.archive import decisions
 from dicom_node.archive.database import Database
 from dicom_node.archive.ledger import Ledger
 from dicom_node.domain.contract import ModelContract, Status
+from dicom_node.domain.fitness import Needs
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.domain.study import Readiness, SeriesView, StudyView, quiet_period
 from dicom_node.jobs.forward import Forwarder
@@ -129,6 +130,7 @@ class Planner:
         if standing and rule.late == "ignore":
             return f"job {standing[0].id} {standing[0].state}; what came later is ignored, as the rule says"
         question = _question(rule, standing, selected)
+        priority, source = self._priority(rule, winner)
         destinations, withheld = self._destinations(rule, contract)
         job_id = self._ledger.plan(
             NewJob(
@@ -143,8 +145,10 @@ class Planner:
                 destinations=destinations,
                 withheld=withheld,
                 explanation=explain([decision])[0],
-                priority=Priority[rule.priority.upper()],
+                priority=priority,
+                priority_source=source,
                 question=question,
+                needs=Needs(contract.resources.gpu_memory_mb, frozenset((*contract.resources.labels, *rule.labels))),
             )
         )
         if job_id is None:
@@ -153,6 +157,14 @@ class Planner:
             return f"planned job {job_id}, which waits for a person: {question}"
         log.info("job %d planned: %s on series %s", job_id, contract.name, winner.series_instance_uid)
         return f"planned job {job_id} on series {winner.series_instance_uid}"
+
+    def _priority(self, rule: RuleSettings, winner: SeriesView) -> tuple[Priority, str]:
+        """The more urgent of what the rule and the called AE title say; the order has its say in the ledger."""
+        of_rule = Priority[rule.priority.upper()]
+        called = self._settings.node.called_ae_priorities.get(winner.called_ae)
+        if called is not None and Priority[called.upper()] < of_rule:
+            return Priority[called.upper()], f"called AE title {winner.called_ae}"
+        return of_rule, "rule"
 
     def _destinations(self, rule: RuleSettings, contract: ModelContract) -> tuple[tuple[str, ...], dict[str, str]]:
         """Who gets the results, and who does not and why."""

@@ -10,6 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from dicom_node.archive.places import broker_url, queue_name
+from dicom_node.domain.fitness import Abilities
 from dicom_node.domain.job import Priority
 from dicom_node.errors import BrokerError
 from dicom_node.settings import Settings
@@ -30,8 +31,10 @@ class Publisher:
         self._celery.conf.update(task_ignore_result=True, broker_transport_options=_TRANSPORT)
         self._redis = redis.Redis.from_url(_redis_url(self.url), socket_connect_timeout=3, socket_timeout=5)
 
-    def publish(self, job_id: int, priority: Priority, time_limit_s: float) -> None:
+    def publish(self, job_id: int, priority: Priority, time_limit_s: float, abilities: Abilities | None = None) -> None:
         """Ring for one job. ``time_limit_s`` is Celery's own limit, beyond the one the worker keeps.
+
+        ``abilities``: only workers that have these hear it; None: all.
 
         Raises:
             BrokerError: the broker cannot be reached.
@@ -40,7 +43,7 @@ class Publisher:
             self._celery.send_task(
                 TASK,
                 args=(job_id,),
-                queue=queue_name(priority),
+                queue=queue_name(priority, abilities),
                 time_limit=time_limit_s,
                 retry=False,
                 ignore_result=True,

@@ -9,8 +9,9 @@ import logging
 import time
 from collections.abc import Mapping
 
-from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.ledger import Ledger, QueuedJob
 from dicom_node.archive.processes import Processes, alive
+from dicom_node.domain.fitness import Abilities
 from dicom_node.errors import BrokerError
 from dicom_node.jobs.publish import Publisher
 
@@ -71,8 +72,16 @@ class Reconciler:
         again_s = REPUBLISH_TO_IDLE_AFTER_S if self._processes.idle() else REPUBLISH_AFTER_S
         for job in self._ledger.to_publish(again_s):
             limit = self._time_limits_s.get(job.model, 3600.0) + TIME_LIMIT_MARGIN_S
-            self._publisher.publish(job.id, job.priority, limit)
-            self._ledger.mark_published([job.id])
+            for abilities in self._who_may(job):
+                self._publisher.publish(job.id, job.priority, limit, abilities)
+                self._ledger.mark_published([job.id])
+
+    def _who_may(self, job: QueuedJob) -> tuple[Abilities | None, ...]:
+        """Whom a job is rung for: everybody, or each kind of worker that has what it needs. The first one takes it."""
+        if not job.needs.any:
+            return (None,)
+        present = (process for process in self._processes.all() if process.kind == "worker" and process.present)
+        return tuple({found.abilities for found in present if not found.abilities.lack(job.needs)})
 
 
 def _dead(owners: tuple[str, ...]) -> list[str]:

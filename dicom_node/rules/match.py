@@ -16,7 +16,7 @@ from dicom_node.rules.language import Condition, Outcome, compile_condition
 from dicom_node.settings import Configuration, RuleSettings
 
 ListName = Literal["all", "any", "none", "role", "contract"]
-_OF_MODELS = frozenset({"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for"})
+_OF_MODELS = frozenset({"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for", "labels"})
 _OF_FORWARDING = frozenset({"forward", "sop_classes", "send_hours"})
 
 

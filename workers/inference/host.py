@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_node.errors import ContractError, DicomNodeError, ModelOutputError
-from workers.inference import device, failures, sandbox, wire
+from workers import device
+from workers.inference import failures, sandbox, wire
 
 if TYPE_CHECKING:
     from workers.inference.bundle import Bundle

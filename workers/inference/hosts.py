@@ -32,7 +32,7 @@ from dicom_node.errors import (
     ModelRaised,
     ModelTimeout,
 )
-from workers.inference import device as devices
+from workers import device as devices
 from workers.inference import failures, wire
 from workers.inference.volume import Volume
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dicom_node.domain.contract import InputRole, ModelContract
 from dicom_node.errors import GeometryError, InputError, ModelOutputError
-from workers.inference import device as devices
+from workers import device as devices
 from workers.inference.hosts import HostProcess, Watch
 from workers.inference.volume import Volume
 
@@ -95,17 +95,15 @@ class HostPool:
             timings = dict.fromkeys(host.seconds, 0.0) if warm else host.seconds.copy()
         return ModelOutput(labels, timings | seconds | {"total": time.monotonic() - began}, host.versions)
 
-    def evict(self, contract: ModelContract) -> None:
-        """End the host of a bundle, so that its next run gets a fresh one."""
-        with self._lock:
-            if contract.digest in self._hosts:
-                self._discard(contract.digest)
-
-    def close(self) -> None:
-        """End every host."""
+    def cool(self) -> None:
+        """End every host, so that the next run has a fresh one, and nothing beside it."""
         with self._lock:
             for digest in list(self._hosts):
                 self._discard(digest)
+
+    def close(self) -> None:
+        """End every host."""
+        self.cool()
 
     def __enter__(self) -> HostPool:
         return self

@@ -17,6 +17,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.results import Outcome
 from dicom_node.archive.schema import instance, job, series, study
 from dicom_node.catalogue import Catalogue
+from dicom_node.domain.fitness import Needs
 from dicom_node.domain.job import JobState, Priority
 from dicom_node.domain.study import Readiness, SeriesView, StudyView
 from dicom_node.jobs.plan import Planner
@@ -53,9 +54,14 @@ class Bench:
     """A planner on a ledger in a folder; the study is what the test says it is."""
 
     def __init__(
-        self, database: Database, rule: dict[str, object] | None = None, peer: dict[str, object] | None = None
+        self,
+        database: Database,
+        rule: dict[str, object] | None = None,
+        peer: dict[str, object] | None = None,
+        node: dict[str, object] | None = None,
     ) -> None:
-        settings = Settings.model_validate({"rules": [{**RULE, **(rule or {})}], "peers": [{**PEER, **(peer or {})}]})
+        told = {"node": node or {}, "rules": [{**RULE, **(rule or {})}], "peers": [{**PEER, **(peer or {})}]}
+        settings = Settings.model_validate(told)
         self.database = database
         self.ledger = Ledger(self.database)
         contracts = {"ct_lung_density": Catalogue.load(settings).get("ct_lung_density")}
@@ -128,6 +134,19 @@ def test_called_ae_title_decides_the_priority(database: Database) -> None:
     assert bench.show(view()) == 0  # called NODE
     assert bench.show(replace(view(), called_ae="STAT")) == 1
     assert [(job.rule, job.priority) for job in bench.ledger.jobs()] == [("chest CT", Priority.STAT)]
+
+
+def test_called_ae_title_has_a_priority_of_its_own(database: Database) -> None:
+    bench = Bench(database, node={"called_ae_priorities": {"STAT": "stat"}})
+    bench.show(replace(view(), called_ae="STAT"))
+    (found,) = bench.ledger.jobs()
+    assert (found.priority, found.priority_source) == (Priority.STAT, "called AE title STAT")
+
+
+def test_rule_and_model_say_what_a_worker_must_have(database: Database) -> None:
+    bench = Bench(database, {"labels": ["site-b"]})
+    bench.show(view())
+    assert bench.ledger.jobs()[0].needs == Needs(0, frozenset({"site-b"}))
 
 
 def test_study_that_did_not_change_is_not_looked_at_again(bench: Bench) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 from dicom_node.archive.ledger import QueuedJob
 from dicom_node.archive.processes import Process, this_host
+from dicom_node.domain.fitness import Abilities, Needs
 from dicom_node.domain.job import Priority
 from dicom_node.errors import BrokerError
 from dicom_node.jobs.reconcile import (
@@ -55,13 +57,14 @@ class MemoryProcesses:
 
     def __init__(self) -> None:
         self.is_idle = False
+        self.workers: tuple[Process, ...] = ()
         self.forgotten: list[str] = []
 
     def idle(self) -> bool:
         return self.is_idle
 
     def all(self) -> tuple[Process, ...]:
-        return ()
+        return self.workers
 
     def forget(self, dead: list[str]) -> int:
         self.forgotten += dead
@@ -73,11 +76,13 @@ class MemoryPublisher:
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, Priority, float]] = []
+        self.heard_by: list[Abilities | None] = []
         self.away = False
         self.fresh = False
 
-    def publish(self, job_id: int, priority: Priority, time_limit_s: float) -> None:
+    def publish(self, job_id: int, priority: Priority, time_limit_s: float, abilities: Abilities | None = None) -> None:
         self.sent.append((job_id, priority, time_limit_s))
+        self.heard_by.append(abilities)
 
     def lost_its_data(self) -> bool:
         if self.away:
@@ -97,6 +102,24 @@ def test_each_queued_job_is_published_once_with_a_limit_beyond_its_own() -> None
     reconciler.tick()
     assert sorted(job for job, _, _ in publisher.sent) == [1, 2]
     assert (1, Priority.ROUTINE, 100.0 + TIME_LIMIT_MARGIN_S) in publisher.sent
+
+
+def test_a_job_with_needs_is_rung_for_each_kind_of_worker_that_may_run_it() -> None:
+    ledger, publisher, processes = MemoryLedger(), MemoryPublisher(), MemoryProcesses()
+    ledger.queued = {1: QueuedJob(1, "lungs", Priority.ROUTINE, Needs(16000, frozenset({"gpu"})))}
+    reconciler = made(ledger, publisher, processes)
+    reconciler.tick()
+    assert (publisher.sent, ledger.published) == ([], [])  # it waits for one
+
+    now = datetime.now(UTC)
+    small, large, larger = (Abilities(memory_mb, frozenset({"gpu"})) for memory_mb in (8000, 16000, 24000))
+    processes.workers = tuple(
+        Process(f"box:{number}", "worker", now, now, True, now, "cuda:0", "broker", {}, present, has)
+        for number, (has, present) in enumerate([(small, True), (large, True), (large, True), (larger, False)])
+    )
+    reconciler.tick()
+    assert publisher.heard_by == [large]
+    assert ledger.published == [1]
 
 
 def test_messages_are_taken_for_lost_sooner_while_a_worker_is_idle() -> None:

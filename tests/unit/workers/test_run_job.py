@@ -23,8 +23,8 @@ class Hosts:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def evict(self, contract: Any) -> None:
-        self.asked.append("evict")
+    def cool(self) -> None:
+        self.asked.append("cool")
 
     def run(self, *given: Any, **named: Any) -> None:
         self.asked.append("run")
@@ -145,5 +145,5 @@ def test_only_the_last_attempt_gets_a_fresh_host(queue: NoopQueue, worker: Scrip
     for _ in range(3):
         queue.due(job_id)
         worker.run(job_id)
-    assert worker.hosts.asked == ["run", "run", "evict", "run"]  # type: ignore[attr-defined]
+    assert worker.hosts.asked == ["run", "run", "cool", "run"]  # type: ignore[attr-defined]
     assert queue.states(job_id) == [JobState.QUARANTINED]

@@ -133,6 +133,27 @@ def upgrade() -> None:
         sa.UniqueConstraint("site_id", "kind", "digest", name=op.f("uq_document_site_id_kind_digest")),
     )
     op.create_table(
+        "imaging_order",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("accession_number", sa.String(length=255), nullable=False),
+        sa.Column("issuer", sa.String(length=64), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=True),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("told_at", UtcTime(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_try", UtcTime(), nullable=True),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_imaging_order_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_imaging_order")),
+        sa.UniqueConstraint(
+            "accession_number", "issuer", "site_id", name=op.f("uq_imaging_order_accession_number_issuer_site_id")
+        ),
+    )
+    with op.batch_alter_table("imaging_order", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_imaging_order_next_try"), ["next_try"], unique=False)
+
+    op.create_table(
         "study",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("site_id", KEY, nullable=False),
@@ -150,6 +171,8 @@ def upgrade() -> None:
         sa.Column("readiness", sa.JSON(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
+        sa.Column("order_id", KEY, nullable=True),
+        sa.ForeignKeyConstraint(["order_id"], ["imaging_order.id"], name=op.f("fk_study_order_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_study_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_study")),
         sa.UniqueConstraint("study_uid", "site_id", name=op.f("uq_study_study_uid_site_id")),
@@ -158,6 +181,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_study_accession_number"), ["accession_number"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_identity_id"), ["identity_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_last_received"), ["last_received"], unique=False)
+        batch_op.create_index(batch_op.f("ix_study_order_id"), ["order_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_patient_id"), ["patient_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_state_last_received"), ["state", "last_received"], unique=False)
         batch_op.create_index(
@@ -222,6 +246,9 @@ def upgrade() -> None:
         sa.Column("versions", sa.JSON(), nullable=False),
         sa.Column("supersedes", KEY, nullable=True),
         sa.Column("question", sa.String(length=255), nullable=False),
+        sa.Column("priority_source", sa.String(length=128), nullable=False),
+        sa.Column("gpu_memory_mb", sa.Integer(), nullable=False),
+        sa.Column("labels", sa.String(length=512), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
         sa.ForeignKeyConstraint(["supersedes"], ["job.id"], name=op.f("fk_job_supersedes")),

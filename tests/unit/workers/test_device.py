@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dicom_node.errors import ConfigurationError
-from workers.inference import device
+from workers import device
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:0", "cuda:11"])

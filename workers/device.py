@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,23 @@ def settled(device: str) -> str:
     if device in ("cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdigit()):
         return device
     raise ConfigurationError(f"there is no device {device!r}", remedy="choose auto, cpu, cuda or cuda:0, cuda:1 …")
+
+
+def gpu_memory_mb(device: str) -> int | None:
+    """Memory of the GPU that hosts see, as NVIDIA's driver tells it; None where it does not."""
+    already = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = _visible(device, already) or "0"
+    query = (
+        "nvidia-smi",
+        f"--id={chosen.partition(',')[0]}",
+        "--query-gpu=memory.total",
+        "--format=csv,noheader,nounits",
+    )
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+        return int(told.strip())
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
 
 
 def environment(device: str, scratch: str, inherited: Mapping[str, str]) -> dict[str, str]:
