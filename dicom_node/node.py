@@ -28,6 +28,8 @@ from dicom_node.dimse import worklist as worklists
 from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.find import images_reported
 from dicom_node.errors import DicomNodeError, LedgerError
+from dicom_node.jobs.correct import Corrector
+from dicom_node.jobs.notify import Notifier
 from dicom_node.jobs.orders import Worklist
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
@@ -44,6 +46,7 @@ log = logging.getLogger(__name__)
 PASS_PAUSE_S = 0.2
 # Of several nodes all look at files, times and leases; the rest of the work is done by one at a time.
 IN_EVERY_NODE = ("indexer", "completion", "reconciler", "membership")
+NOTICE_PAUSE_S = 1.0
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
@@ -122,6 +125,8 @@ class Node:
             Stage("planner", planner.tick, PASS_PAUSE_S),
             Stage("orders", worklist.tick, PASS_PAUSE_S),
             Stage("reconciler", reconciler.tick, PASS_PAUSE_S),
+            Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
+            Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S),
             Stage("courier", self._courier.tick, PASS_PAUSE_S),
             Stage("commitment", verifier.tick, PASS_PAUSE_S),
             Stage("commitment reports", reporter.tick, PASS_PAUSE_S),

@@ -94,6 +94,7 @@ class PeerSettings(Section):
     relay_to: str = ""  # the peer whose commitment "relay" waits for
     relay_hours: Annotated[float, Field(gt=0)] = 24.0  # so long; then what is not committed to is refused
     worklist: bool = False  # it serves a modality worklist, which is asked how urgent orders are
+    rejection_notes: bool = False  # it understands those of IHE IOCM, and gets them when a result is withdrawn
 
     @field_validator("addresses")
     @classmethod

@@ -156,6 +156,7 @@ class RuleSettings(Section):
     sop_classes: tuple[str, ...] = Field(default=(), strict=False)  # UIDs: only these are sent on; empty: all
     labels: tuple[Label, ...] = Field(default=(), strict=False)  # that a worker must have to run its jobs
     send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent on; empty: always
+    on_no_result: tuple[str, ...] | None = Field(default=None, strict=False)  # peers told; None: by the priority
 
     @field_validator("send_hours")
     @classmethod
@@ -215,10 +216,11 @@ class Settings(Section):
         for index, peer in enumerate(self.peers):
             _check_count(index, peer, asked)
         for index, rule in enumerate(self.rules):
-            for destination in rule.send_to:
+            named = [("send_to", name) for name in rule.send_to]
+            for key, destination in named + [("on_no_result", name) for name in rule.on_no_result or ()]:
                 if destination not in known:
                     listed = ", ".join(known) or "none"
-                    raise ValueError(f"@rules.{index}.send_to@no peer is named {destination!r} (known: {listed})")
+                    raise ValueError(f"@rules.{index}.{key}@no peer is named {destination!r} (known: {listed})")
         return self
 
     def _check_relay(self, index: int, peer: PeerSettings) -> None:

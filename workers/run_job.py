@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.notices import lateness
 from dicom_node.archive.processes import this_process
 from dicom_node.archive.results import Outcome, findings_for_ledger
 from dicom_node.catalogue import Catalogue
@@ -218,6 +219,7 @@ class Worker:
 
     def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:
         measurements = measure(contract, volume.array, volume.grid, output.label_map)
+        late = lateness(self.ledger.database, job.id)
         asked = {bound.keyword for wanted in contract.evaluations for bound in wanted.protocol}
         return Findings(
             grid=volume.grid,
@@ -226,6 +228,7 @@ class Worker:
             segments=self._segments(job, contract),
             measurements=measurements,
             evaluations=evaluate(contract, measurements, volume.agreed(asked)),
+            notes=(late,) if late else (),
         )
 
     def _segments(self, job: Job, contract: ModelContract) -> tuple[Segment, ...]:

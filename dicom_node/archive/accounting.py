@@ -1,7 +1,8 @@
 """The promise that what was acknowledged is accounted for, as a number.
 
 Every object in the index is open (arriving, held, or not looked at by the rules yet), decided upon (planned, or not
-wanted, with the reason), a result of ours, replaced by a later revision, or rejected with a reason. What is
+wanted, with the reason), a result of ours, replaced by a later revision, or rejected with a reason, by us
+or by a rejection note. What is
 none of these is unaccounted.
 """
 
@@ -43,9 +44,10 @@ def account(database: Database) -> Account:
     unjudged = select(func.coalesce(func.sum(series.c.instances), 0)).join(study).where(*seen).scalar_subquery()
     with database.read() as connection:
         row = connection.execute(select(homeless, unexplained, unjudged, _count(*no_series) + in_series, *states)).one()
-    *owed, placed, every, superseded, rejected, conflict = (int(number) for number in row)
-    current = every - superseded - rejected - conflict
-    by_state = zip((InstanceState.CURRENT, *_OTHERS), (current, superseded, rejected, conflict), strict=True)
+    *owed, placed, every = (int(number) for number in row[: -len(_OTHERS)])
+    others = [int(number) for number in row[-len(_OTHERS) :]]
+    current = every - sum(others)
+    by_state = zip((InstanceState.CURRENT, *_OTHERS), (current, *others), strict=True)
     return Account(
         by_state={str(state): count for state, count in sorted(by_state) if count},
         unaccounted=sum(owed) + abs(current - placed),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 
 from dicom_node.archive.database import Database, db_now
-from dicom_node.archive.schema import instance, study
+from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.study import InstanceState, Readiness
 
 RULE_WAITS = "the rule waits for"  # in the outcome of a study that is looked at again by itself
@@ -70,3 +70,14 @@ def selection(database: Database, series_id: int) -> tuple[tuple[int, str], ...]
     with database.read() as connection:
         rows = connection.execute(statement).all()
     return tuple((int(row.id), str(row.digest)) for row in rows)
+
+
+def rejected(database: Database, study_id: int) -> frozenset[int]:
+    """Row ids of the images of a study that a rejection note names; whatever used them no longer stands."""
+    statement = (
+        select(instance.c.id)
+        .join(series, series.c.id == instance.c.series_id)
+        .where(series.c.study_id == study_id, instance.c.state == InstanceState.HIDDEN)
+    )
+    with database.read() as connection:
+        return frozenset(connection.execute(statement).scalars())

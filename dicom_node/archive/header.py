@@ -20,6 +20,7 @@ from dicom_node.archive.dictionary import entry_of, name_of
 from dicom_node.archive.functional_groups import frame_planes
 from dicom_node.archive.part10 import Element, Part10, begin_part10, read_meta, read_part10, text_of
 from dicom_node.archive.receipt import seal
+from dicom_node.archive.rejection_notes import KEY_OBJECTS, read_note
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
 from dicom_node.errors import HeaderError, NotDicomError
@@ -53,9 +54,10 @@ def read_header(path: Path) -> Header:
     receipt = _receipt(stored.meta, path)
     frames = attributes.get("NumberOfFrames")
     count = int(frames) if isinstance(frames, float) and 1 <= frames < 1 << 31 else int(stored.pixels)
+    sop_class = str(attributes.get("SOPClassUID", "")) or text_of(stored.meta.get(0x0002, b""))
     return Header(
         sop_instance_uid=_uid(stored, _SOP_UID, path),
-        sop_class_uid=str(attributes.get("SOPClassUID", "")) or text_of(stored.meta.get(0x0002, b"")),
+        sop_class_uid=sop_class,
         study_instance_uid=_uid(stored, _STUDY_UID, path),
         series_instance_uid=_uid(stored, _SERIES_UID, path),
         transfer_syntax_uid=stored.transfer_syntax,
@@ -73,6 +75,7 @@ def read_header(path: Path) -> Header:
         called_ae=text_of(stored.meta.get(0x0018, b"")),
         association=receipt["association"],
         received_at=receipt["received"],
+        note=read_note(path) if sop_class == KEY_OBJECTS else None,
     )
 
 

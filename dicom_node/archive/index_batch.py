@@ -13,14 +13,27 @@ from dicom_node.archive.agreement import Agreement, Relation, agree, relate
 from dicom_node.archive.database import db_now
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header
-from dicom_node.archive.index_drafts import ARRIVING, BY, INCOMPLETE, Drafts, Patient, SeriesDraft, StudyDraft, several
+from dicom_node.archive.index_drafts import (
+    ARRIVING,
+    BY,
+    INCOMPLETE,
+    Drafts,
+    Patient,
+    SeriesDraft,
+    StudyDraft,
+    planes_of,
+    several,
+)
+from dicom_node.archive.rejection_notes import Rejections, reach
 from dicom_node.archive.rounds import Rounds
 from dicom_node.archive.schema import artifact, instance, site
+from dicom_node.domain.rejection import RejectionNote
 from dicom_node.domain.study import Header, InstanceState, Origin, Readiness
 from dicom_node.errors import DicomNodeError
 
 _TWO_PATIENTS = "two-patients"
 _CONFLICT = "conflict"
+_AT_ONCE = 1000  # SOP Instance UIDs of one query
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,9 @@ class Batch:
         self._conflicts: set[tuple[str, str]] = set()  # SOP Instance UID, digest
         self._new: list[dict[str, Any]] = []
         self._superseded: list[int] = []
+        self._rejections = Rejections(connection, site_id)
+        self._notes: list[RejectionNote] = []
+        self._hidden: dict[int, str] = {}  # row -> reason
         self.brought: dict[str, set[int]] = {}  # association -> series
 
     def load(self, objects: Sequence[Arrival | Rejection]) -> None:
@@ -81,7 +97,15 @@ class Batch:
         uids = {item.header.sop_instance_uid for item in objects if isinstance(item, Arrival)}
         ours = select(artifact.c.sop_uid).where(artifact.c.sop_uid.in_(uids))
         self._own.update(self._connection.execute(ours).scalars())
+        notes = [item.header.note for item in objects if isinstance(item, Arrival) and item.header.note]
+        uids |= {uid for note in notes for uid in note.rejected}
+        self._rejections.load(uids)
         uids |= {_name(item) for item in objects if isinstance(item, Rejection)}
+        wanted = sorted(uids)
+        for start in range(0, len(wanted), _AT_ONCE):
+            self._load_rows(wanted[start : start + _AT_ONCE])
+
+    def _load_rows(self, uids: Sequence[str]) -> None:
         where = (instance.c.site_id == self._drafts.site_id, instance.c.sop_uid.in_(uids))
         for row in self._connection.execute(select(instance).where(*where).order_by(instance.c.revision)).mappings():
             self._revisions[row["sop_uid"]] = row["revision"]
@@ -103,6 +127,8 @@ class Batch:
             self._take_again(item, self._current[item.header.sop_instance_uid])
         else:
             self._count(item)
+        if isinstance(item, Arrival) and item.header.note and item.header.sop_instance_uid not in self._own:
+            self._obey(item.header, item.header.note)
 
     def write(self) -> None:
         """Write everything."""
@@ -112,9 +138,14 @@ class Batch:
                 .where(instance.c.id.in_(self._superseded))
                 .values(state=InstanceState.SUPERSEDED, reason="a later revision counts")
             )
+        for row_id, reason in self._hidden.items():
+            hide = update(instance).where(instance.c.id == row_id)
+            self._connection.execute(hide.values(state=InstanceState.HIDDEN, reason=reason))
         if self._new:
             self._connection.execute(insert(instance), self._new)
         self._drafts.write()
+        for note in self._notes:
+            reach(self._connection, self._drafts.site_id, note)
 
     def settle(self, series_id: int, agreement: Agreement, patients: Sequence[Patient]) -> None:
         """What the current instances of a series say, read anew."""
@@ -175,9 +206,32 @@ class Batch:
                 return Relation.CONFLICT, f"the object stored before cannot be compared ({error})"
         return relate(current.header, item.header)
 
+    def _obey(self, header: Header, note: RejectionNote) -> None:
+        """Hide what a rejection note names, and remember it for what is still to come."""
+        self._rejections.add(header.sop_instance_uid, note, header.received_at)
+        self._notes.append(note)
+        for uid in note.rejected:
+            current = self._current.get(uid)
+            reason = current and self._rejections.why(uid, current.row["received_at"])
+            if current and reason:
+                if "id" in current.row:
+                    self._hidden[current.row["id"]] = reason
+                else:
+                    current.row |= {"state": InstanceState.HIDDEN, "reason": reason}
+                self._step_down(current)
+                del self._current[uid]
+        detail = {"title": note.title, "instances": len(note.rejected), "meaning": note.title.code.meaning}
+        self._drafts.record("rejection note", detail, self._drafts.known_study(header.study_instance_uid))
+
     def _count(self, item: Arrival, reason: str = "") -> None:
-        """An object that counts from now on."""
+        """An object that counts from now on, unless a rejection note names it."""
         header = item.header
+        rejected = self._rejections.why(header.sop_instance_uid, header.received_at)
+        if rejected:
+            owner = self._drafts.known_study(header.study_instance_uid)
+            self._row_of(item, owner, None, state=InstanceState.HIDDEN, reason=rejected)
+            _note(owner, "rejected instances received")
+            return
         draft = self._drafts.series(header, item.origin)
         owner = draft.study
         said = draft.agreement
@@ -208,6 +262,12 @@ class Batch:
             self._superseded.append(current.row["id"])
         else:
             current.row |= {"state": InstanceState.SUPERSEDED, "reason": "a later revision counts"}
+        self._step_down(current)
+
+    def _step_down(self, current: _Current) -> None:
+        """An object no longer counts in its series."""
+        if current.row["series_id"] is None:
+            return
         draft = self._drafts.series_by_id(current.row["series_id"])
         draft.instances -= 1
         self._reopen(draft)
@@ -295,7 +355,7 @@ class Batch:
             digest=header.digest,
             pixel_digest=header.pixel_digest,
             transfer_syntax=header.transfer_syntax_uid[:64],
-            plane=_planes(header),
+            plane=planes_of(header),
             frames=header.frames,
             instance_number=int(number) if isinstance(number, float) and abs(number) < 2**31 else None,
             size=header.size,
@@ -341,21 +401,3 @@ def _name(item: Rejection) -> str:
 def _note(owner: StudyDraft | None, kind: str) -> None:
     if owner is not None:
         owner.notes[kind] = owner.notes.get(kind, 0) + 1
-
-
-def _planes(header: Header) -> dict[str, Any] | None:
-    """Geometry as the index keeps it: that of frames which lie alike once, with the position of each."""
-    if not header.planes:
-        return None
-    stacks: dict[tuple[Any, ...], list[tuple[float, float, float]]] = {}
-    for plane in header.planes:
-        stacks.setdefault((plane.pixel_spacing, plane.orientation), []).append(plane.position)
-    first = header.planes[0]
-    return {
-        "rows": first.rows,
-        "columns": first.columns,
-        "stacks": [
-            {"pixel_spacing": spacing, "orientation": orientation, "positions": positions}
-            for (spacing, orientation), positions in stacks.items()
-        ],
-    }

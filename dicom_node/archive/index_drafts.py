@@ -333,3 +333,21 @@ def several(patients: Sequence[Patient] | set[Patient]) -> str:
         for issuer in (sorted(issuers - {""}) or [""])
     ]
     return " and ".join(persons) if len(persons) > 1 else ""
+
+
+def planes_of(header: Header) -> dict[str, Any] | None:
+    """Geometry of an object as the index keeps it: that of frames which lie alike once, with the position of each."""
+    if not header.planes:
+        return None
+    stacks: dict[tuple[Any, ...], list[tuple[float, float, float]]] = {}
+    for plane in header.planes:
+        stacks.setdefault((plane.pixel_spacing, plane.orientation), []).append(plane.position)
+    first = header.planes[0]
+    return {
+        "rows": first.rows,
+        "columns": first.columns,
+        "stacks": [
+            {"pixel_spacing": spacing, "orientation": orientation, "positions": positions}
+            for (spacing, orientation), positions in stacks.items()
+        ],
+    }

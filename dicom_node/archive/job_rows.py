@@ -43,6 +43,7 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "priority_source": new.priority_source[:128],
         "gpu_memory_mb": new.needs.gpu_memory_mb,
         "labels": as_text(new.needs.labels),
+        "useful_until": new.useful_until,
     }
 
 
@@ -86,6 +87,7 @@ def job_of(row: Any) -> Job:
         question=row.question,
         priority_source=row.priority_source,
         needs=needs_of(row),
+        useful_until=row.useful_until,
     )
 
 

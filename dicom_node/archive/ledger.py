@@ -18,11 +18,12 @@ from sqlalchemy.exc import IntegrityError
 from dicom_node.archive import events, fitting, orders, succession
 from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, select_jobs
+from dicom_node.archive.rejection_notes import inputs_of, rejected_among
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
 from dicom_node.domain.fitness import NO_NEEDS, Abilities, Needs
 from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, SelectedSeries
-from dicom_node.domain.parcel import Artifact
+from dicom_node.domain.parcel import Artifact, Purpose
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
 _COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
@@ -261,6 +262,8 @@ class Ledger:
                     f"job {job_id} is {row.state}; only failed, quarantined and cancelled jobs are retried",
                     reason="not-retryable",
                 )
+            if rejected_among(connection, inputs_of(row.inputs)):
+                raise LedgerError(f"images of job {job_id} were rejected by a note", reason="images-rejected")
             values = {"state": JobState.QUEUED, "excused": row.attempt, "published_at": None, "finished_at": None}
             connection.execute(
                 update(job).where(job.c.id == job_id).values(**values, run_after=db_now(), progress="retried by hand")
@@ -372,7 +375,12 @@ class Ledger:
     def artifacts(self, job_id: int) -> tuple[Artifact, ...]:
         """The result objects of a job's current result sets."""
         with self.database.read() as connection:
-            statement = select(artifact).join(result_set).where(result_set.c.job_id == job_id).order_by(artifact.c.id)
+            statement = (
+                select(artifact)
+                .join(result_set)
+                .where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.RESULT)
+            )
+            statement = statement.order_by(artifact.c.id)
             return tuple(artifact_of(row) for row in connection.execute(statement).all())
 
     def findings(self, job_id: int) -> tuple[Mapping[str, Any], ...]:

@@ -14,7 +14,7 @@ from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.forwarding import SUPERSEDED
 from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
 from dicom_node.domain.job import JobState
-from dicom_node.domain.parcel import ParcelState
+from dicom_node.domain.parcel import ParcelState, Purpose
 from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
 from dicom_node.domain.study import InstanceState, Readiness
 
@@ -146,6 +146,7 @@ def _parcels(connection: Connection, ids: Sequence[int]) -> dict[int, list[Parce
         select(*columns)
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .where(parcel.c.study_id.in_(ids), func.coalesce(result_set.c.standing, "current") == "current")
+        .where(func.coalesce(result_set.c.purpose, Purpose.RESULT) == Purpose.RESULT)
         .order_by(parcel.c.id)
     ).all()
     parcels: dict[int, list[ParcelBrief]] = defaultdict(list)

@@ -15,7 +15,7 @@ from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.forwarding import leave_out_superseded
 from dicom_node.archive.results import artifact_of
 from dicom_node.archive.schema import artifact, instance, job, parcel, result_set, series, study
-from dicom_node.domain.parcel import Artifact, Parcel, ParcelState
+from dicom_node.domain.parcel import Artifact, Parcel, ParcelState, Purpose
 from dicom_node.errors import DicomNodeError, LedgerError
 
 _UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
@@ -179,6 +179,7 @@ class Parcels:
                 select(parcel.c.id)
                 .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
                 .where(parcel.c.study_id == study_id, func.coalesce(result_set.c.standing, "current") == "current")
+                .where(parcel.c.state != ParcelState.CANCELLED)
                 .order_by(parcel.c.id)
             )
             if destinations:
@@ -220,7 +221,9 @@ class Parcels:
             row = self._still_wanted(connection, parcel_id)
             if row.state != ParcelState.HELD:
                 raise LedgerError(f"parcel {parcel_id} is not held but {row.state}", reason="not-held")
-            values = {"state": ParcelState.DUE, "next_try": db_now(), "error": None}
+            values: dict[str, Any] = {"state": ParcelState.DUE, "next_try": db_now(), "error": None}
+            if difference := (row.error or {}).get("difference"):
+                values["cleared"] = difference
             _update(connection, parcel_id, ParcelState.HELD, values)
             _record(connection, row, "parcel released", by)
 
@@ -246,6 +249,9 @@ class Parcels:
 
     def _still_wanted(self, connection: Connection, parcel_id: int) -> Any:
         row = _one(connection, parcel_id)
+        if row.state == ParcelState.CANCELLED:
+            why = str((row.error or {}).get("message", "")) or "it is not to be sent any more"
+            raise LedgerError(f"parcel {parcel_id} is cancelled: {why}", reason="cancelled")
         standing = row.standing or "current"
         if not leave_out_superseded(connection, parcel_id):
             standing = "superseded"
@@ -275,7 +281,7 @@ class Parcels:
 
 def _parcels() -> Select[Any]:
     return (
-        select(parcel, study.c.study_uid, result_set.c.job_id, job.c.model)
+        select(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, job.c.model)
         .join(study, study.c.id == parcel.c.study_id)
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .outerjoin(job, job.c.id == result_set.c.job_id)
@@ -289,7 +295,9 @@ def _of(destination: str | None, statement: Select[Any]) -> Select[Any]:
 
 def _one(connection: Connection, parcel_id: int) -> Any:
     row = connection.execute(
-        select(parcel.c.id, parcel.c.study_id, parcel.c.destination, parcel.c.state, result_set.c.standing)
+        select(
+            parcel.c.id, parcel.c.study_id, parcel.c.destination, parcel.c.state, parcel.c.error, result_set.c.standing
+        )
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .where(parcel.c.id == parcel_id)
     ).first()
@@ -379,4 +387,6 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
         checks=row.checks,
         losses=row.losses,
         verification=row.verification,
+        purpose=None if row.purpose is None else Purpose(row.purpose),
+        cleared=row.cleared,
     )

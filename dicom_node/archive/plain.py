@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dicom_node.archive.events import Event
+from dicom_node.archive.open_items import OpenItem
 from dicom_node.domain.job import Job
 from dicom_node.domain.parcel import Artifact, Parcel
 
@@ -76,6 +77,7 @@ def job(record: Job) -> dict[str, Any]:
         "question": record.question,
         "priority_source": record.priority_source,
         "needs": {"gpu_memory_mb": record.needs.gpu_memory_mb, "labels": sorted(record.needs.labels)},
+        "useful_until": time(record.useful_until),
     }
 
 
@@ -97,6 +99,20 @@ def parcel(record: Parcel) -> dict[str, Any]:
         "objects": [made.sop_uid for made in record.artifacts],
         "taken": sorted(record.taken),
         "verification": record.verification,
+        "purpose": record.purpose and str(record.purpose),
+    }
+
+
+def open_item(record: OpenItem) -> dict[str, Any]:
+    """A matter of the work list."""
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "study_uid": record.study_uid,
+        "job": record.job_id,
+        "reason": record.reason,
+        "remedy": record.remedy,
+        "created_at": time(record.created_at),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from dicom_node.archive import events
 from dicom_node.archive.database import db_now
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.domain.finding import Findings
-from dicom_node.domain.parcel import Artifact, ParcelState
+from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
+
+_IS_RESULT = result_set.c.purpose == Purpose.RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +57,44 @@ def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
     _step_back(connection, row)
     for found in outcome.findings:
         connection.execute(insert(finding).values(site_id=row.site_id, job_id=row.id, state="proposed", **found))
+    insert_set(connection, row, outcome.artifacts, row.destinations, outcome.manifest, profile=outcome.profile)
+
+
+def insert_set(
+    connection: Connection,
+    row: Any,
+    artifacts: Sequence[Artifact],
+    destinations: Sequence[str],
+    manifest: Mapping[str, Any],
+    *,
+    profile: str,
+    purpose: Purpose = Purpose.RESULT,
+) -> int:
+    """Objects made for a job (a row of ``job``), and a parcel of them for each destination; id of their set."""
     new_set = {
         "site_id": row.site_id,
         "job_id": row.id,
-        "profile": outcome.profile,
+        "profile": profile,
         "state": "encoded",
         "standing": "current",
-        "manifest": dict(outcome.manifest),
+        "manifest": dict(manifest),
         "created_at": db_now(),
+        "purpose": purpose,
     }
-    set_id = connection.execute(insert(result_set).values(new_set).returning(result_set.c.id)).scalar_one()
+    set_id = int(connection.execute(insert(result_set).values(new_set).returning(result_set.c.id)).scalar_one())
     common = {"site_id": row.site_id, "result_set_id": set_id}
-    for made in outcome.artifacts:
+    for made in artifacts:
         connection.execute(insert(artifact).values(**common, **asdict(made)))
-    new_parcel = {**common, "study_id": row.study_id, "state": ParcelState.DUE, "tries": 0}
-    for destination in row.destinations if outcome.artifacts else ():
+    if artifacts:
+        add_parcels(connection, row, set_id, destinations)
+    return set_id
+
+
+def add_parcels(connection: Connection, row: Any, set_id: int, destinations: Sequence[str]) -> None:
+    """A parcel of a result set of a job (a row of ``job``) for each destination."""
+    new_parcel = {"site_id": row.site_id, "study_id": row.study_id, "result_set_id": set_id}
+    new_parcel |= {"state": ParcelState.DUE, "tries": 0}
+    for destination in destinations:
         times = {"next_try": db_now(), "created_at": db_now()}
         connection.execute(insert(parcel).values(**new_parcel, **times, destination=destination))
 
@@ -79,7 +104,7 @@ def _step_back(connection: Connection, row: Any) -> None:
     older = select(job.c.id).where(job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id < row.id)
     replaced = (
         update(result_set)
-        .where(result_set.c.job_id.in_(older), result_set.c.standing == "current")
+        .where(result_set.c.job_id.in_(older), result_set.c.standing == "current", _IS_RESULT)
         .values(standing="superseded")
         .returning(result_set.c.id, result_set.c.job_id)
     )

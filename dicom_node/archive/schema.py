@@ -28,6 +28,8 @@ from dicom_node.archive.columns import site_column as _site
 from dicom_node.archive.database import UtcTime
 from dicom_node.archive.schema_commitment import commitment as commitment
 from dicom_node.archive.schema_commitment import commitment_request as commitment_request
+from dicom_node.archive.schema_corrections import open_item as open_item
+from dicom_node.archive.schema_corrections import rejection as rejection
 from dicom_node.archive.schema_orders import imaging_order as imaging_order
 
 _UNDECIDED = text("decided_revision < revision")
@@ -87,6 +89,7 @@ study = Table(
     Column("readiness", JSON, nullable=False),  # evidence: by, reason, at
     Column("attributes", JSON, nullable=False),
     Column("order_id", Key, ForeignKey("imaging_order.id")),  # none: not looked for yet
+    Column("corrections", JSON, nullable=False, default=dict),  # keyword -> value that results say instead of theirs
     UniqueConstraint("study_uid", "site_id"),
     Index(None, "state", "last_received"),
     Index(None, "last_received"),
@@ -132,7 +135,7 @@ instance = Table(
     Column("sop_uid", String(255), nullable=False),
     Column("sop_class", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
-    Column("state", String(16), nullable=False),  # current, superseded, rejected, conflict
+    Column("state", String(16), nullable=False),  # current, superseded, rejected, conflict, hidden
     Column("reason", Text, nullable=False),
     Column("origin", String(16), nullable=False),
     Column("digest", String(64), nullable=False),  # SHA-256 of the data set
@@ -222,6 +225,7 @@ job = Table(
     Column("priority_source", String(128), nullable=False, default="rule"),  # who said so
     Column("gpu_memory_mb", Integer, nullable=False, default=0),  # what a worker's GPU must have
     Column("labels", String(512), nullable=False, default=""),  # what a worker must have: domain.fitness.as_text
+    Column("useful_until", UtcTime),  # a result is late from then on; none: never
     UniqueConstraint("key", "issue"),
     Index(None, "state", "priority", "id"),
     Index(None, "study_id"),
@@ -259,6 +263,7 @@ result_set = Table(
     Column("standing", String(16), nullable=False),  # current, superseded, withdrawn
     Column("manifest", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    Column("purpose", String(16), nullable=False, default="result"),  # result, notice, withdrawal
     UniqueConstraint("job_id", "profile"),
 )
 
@@ -288,7 +293,7 @@ parcel = Table(
     Column("result_set_id", Key, ForeignKey("result_set.id")),
     Column("instances", JSON),  # ids, when received objects are routed on
     Column("destination", String(64), nullable=False),
-    Column("state", String(16), nullable=False),  # due, sent, present, committed, refused, held
+    Column("state", String(16), nullable=False),  # due, sent, present, committed, refused, held, cancelled
     Column("tries", Integer, nullable=False),
     Column("next_try", UtcTime, nullable=False),
     Column("error", JSON),
@@ -303,6 +308,7 @@ parcel = Table(
     Column("verification", Text, nullable=False, default=""),  # what came of it, in words
     Column("claimed_by", String(128)),  # the lane that serves it: host:pid:courier/lane
     Column("claimed_until", UtcTime),  # lease of that lane
+    Column("cleared", Text, nullable=False, default=""),  # difference to the peer's record that a person has accepted
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
     Index(None, "study_id"),

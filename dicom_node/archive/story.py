@@ -15,7 +15,7 @@ from dicom_node.archive.overview import brief_of
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import instance, result_set, series, study
 from dicom_node.domain.job import Job
-from dicom_node.domain.parcel import Parcel, ParcelState
+from dicom_node.domain.parcel import Parcel, ParcelState, Purpose
 from dicom_node.domain.standing import JobBrief, Standing, standing
 from dicom_node.domain.study import InstanceState, Readiness
 
@@ -83,7 +83,9 @@ def _standing(row: Any, jobs: Sequence[Job], parcels: Sequence[Parcel]) -> Stand
 
 def _counts(sent: Parcel, results: Mapping[int, str]) -> bool:
     """Whether nothing newer has replaced what is in a parcel."""
-    return sent.error != SUPERSEDED if sent.job_id is None else results.get(sent.job_id) == "current"
+    if sent.job_id is None:
+        return sent.error != SUPERSEDED
+    return sent.purpose == Purpose.RESULT and results.get(sent.job_id) == "current"
 
 
 def _message(error: Mapping[str, Any] | None) -> str:
@@ -121,7 +123,7 @@ def _problems(connection: Connection, study_id: int) -> list[dict[str, Any]]:
     statement = (
         select(instance.c.sop_uid, instance.c.state, instance.c.reason, instance.c.path)
         .where(instance.c.study_id == study_id)
-        .where(instance.c.state.in_((InstanceState.REJECTED, InstanceState.CONFLICT)))
+        .where(instance.c.state.in_((InstanceState.REJECTED, InstanceState.CONFLICT, InstanceState.HIDDEN)))
         .order_by(instance.c.id)
         .limit(_LONGEST_LIST_OF_PROBLEMS)
     )
@@ -130,7 +132,9 @@ def _problems(connection: Connection, study_id: int) -> list[dict[str, Any]]:
 
 def _results(connection: Connection, job_ids: Sequence[int]) -> dict[int, str]:
     """Job -> what its newest result set counts for: current, superseded, withdrawn."""
-    statement = select(result_set.c.job_id, result_set.c.standing).where(result_set.c.job_id.in_(job_ids))
+    statement = select(result_set.c.job_id, result_set.c.standing).where(
+        result_set.c.job_id.in_(job_ids), result_set.c.purpose == Purpose.RESULT
+    )
     rows = connection.execute(statement.order_by(result_set.c.id)).all()
     return {int(row.job_id): str(row.standing) for row in rows}
 

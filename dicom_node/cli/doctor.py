@@ -49,6 +49,7 @@ def answers(configuration: Configuration, timeout_s: float) -> Iterator[Answer]:
     yield data_directory(settings)
     yield ledger(settings)
     yield from rejected_objects(settings)
+    yield from waiting_items(settings)
     yield broker(settings, timeout_s)
     yield from models(settings)
     yield rules(configuration)
@@ -111,6 +112,20 @@ def rejected_objects(settings: Settings) -> Iterator[Answer]:
         found = "; ".join(f"{one['path']}: {one['reason']}" for one in newest)
         remedy = "send them again from their source; the files stay where they are"
         yield Answer("unusable objects", "warning", f"{count}, the newest: {found}", remedy)
+
+
+def waiting_items(settings: Settings) -> Iterator[Answer]:
+    """What a person has to see to; nothing is said where there is nothing."""
+    from dicom_node.archive import open_items
+
+    try:
+        with access.opened(settings) as database:
+            items = open_items.listed(database)
+    except DicomNodeError:
+        return  # the check of the ledger tells it
+    if items:
+        found = f"{len(items)}, the oldest: {items[0].reason}"
+        yield Answer("open items", "warning", found, "see: dicom-node items list")
 
 
 def objects(settings: Settings, seen: Callable[[int], None]) -> tuple[Answer, list[Finding]]:

@@ -13,7 +13,22 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.cli import check, demo, evaluation, import_, init, jobs, models, parcels, peers, rules, run, studies
+from dicom_node.cli import (
+    check,
+    demo,
+    evaluation,
+    import_,
+    init,
+    items,
+    jobs,
+    models,
+    parcels,
+    peers,
+    results,
+    rules,
+    run,
+    studies,
+)
 from dicom_node.errors import ConfigurationError, DicomNodeError
 
 BAD_NEWS = 1
@@ -62,7 +77,22 @@ def _globals(
     context.obj = config
 
 
-for _module in (init, run, demo, check, import_, studies, jobs, parcels, models, evaluation, rules, peers):
+for _module in (
+    init,
+    run,
+    demo,
+    check,
+    import_,
+    studies,
+    jobs,
+    parcels,
+    results,
+    items,
+    models,
+    evaluation,
+    rules,
+    peers,
+):
     _module.register(app)
 
 

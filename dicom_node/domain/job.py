@@ -98,6 +98,7 @@ class NewJob:
     question: str = ""  # it waits until a person has answered; empty: it is queued at once
     priority_source: str = "rule"  # who said so
     needs: Needs = NO_NEEDS  # of its worker
+    useful_until: datetime | None = None  # a result is late from then on
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Job:
     question: str = ""  # what a waiting job needs a person's word on
     priority_source: str = "rule"  # who said so
     needs: Needs = NO_NEEDS  # of its worker
+    useful_until: datetime | None = None  # a result is late from then on
 
 
 def job_key(study_uid: str, inputs: Sequence[SelectedSeries], model_digest: str, parameters: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 due -> sent -> present -> committed
  |      |-> due again: the peer does not show what it took
  |-> refused: the peer will not take it as it is; a person must act
- |-> held: a person, or a newer result, keeps it back
+ |-> held: a person, a newer result or a correction keeps it back
+ |-> cancelled: what it holds is withdrawn, or the images it speaks of are gone
 """
 
 from __future__ import annotations
@@ -24,13 +25,22 @@ class ParcelState(StrEnum):
     COMMITTED = "committed"  # the peer took responsibility (storage commitment)
     REFUSED = "refused"
     HELD = "held"
+    CANCELLED = "cancelled"  # not to be sent any more, whatever a person does
+
+
+class Purpose(StrEnum):
+    """What the objects of a set are for."""
+
+    RESULT = "result"
+    NOTICE = "notice"  # tells people that there is no result, or not yet
+    WITHDRAWAL = "withdrawal"  # takes a result back
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """One object: a file of ours, encoded or received once and sent as these bytes ever after."""
 
-    kind: str  # seg, sr; of received objects the modality in small letters
+    kind: str  # seg, sr, ko; of received objects the modality in small letters
     sop_uid: str
     sop_class: str
     series_uid: str
@@ -63,6 +73,8 @@ class Parcel:
     checks: int  # looks for it in the peer since it was sent last
     losses: int  # times that it was taken and then not found
     verification: str  # what came of the looks, in words
+    purpose: Purpose | None = Purpose.RESULT  # none: received objects
+    cleared: str = ""  # the difference to the destination's own record that a person has accepted
 
     @property
     def missing(self) -> tuple[Artifact, ...]:

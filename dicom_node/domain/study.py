@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from dicom_node.domain.grid import ImagePlane
+from dicom_node.domain.rejection import RejectionNote
 
 
 class Origin(StrEnum):
@@ -27,6 +28,7 @@ class InstanceState(StrEnum):
     SUPERSEDED = "superseded"  # a later revision counts instead, or it is the same image in another transfer syntax
     REJECTED = "rejected"  # stored, but unusable; the reason says why
     CONFLICT = "conflict"  # same SOP Instance UID, other pixels or geometry: its study waits for a person
+    HIDDEN = "hidden"  # a rejection note (IHE IOCM) names it; the reason says which
 
 
 class Readiness(StrEnum):
@@ -74,6 +76,7 @@ class Header:
     called_ae: str
     association: str
     received_at: datetime  # aware; when the object was durable here, by the receiver's clock
+    note: RejectionNote | None = None  # what it rejects, of a rejection note
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from dicom_node.archive import decisions
 from dicom_node.archive.database import Database
@@ -123,7 +123,13 @@ class Planner:
             digests=tuple(digest for _, digest in rows),
         )
         earlier = self._ledger.jobs(study_id=study.id, rule=rule.name)
-        standing = [job for job in earlier if job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)]
+        rejected = decisions.rejected(self._database, study.id)
+        standing = [
+            job
+            for job in earlier
+            if job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)
+            and not any(rejected.intersection(chosen.instances) for chosen in job.inputs)
+        ]
         for job in standing:
             if _same_selection(job.inputs, selected):
                 return f"job {job.id} {job.state}"
@@ -149,6 +155,7 @@ class Planner:
                 priority_source=source,
                 question=question,
                 needs=Needs(contract.resources.gpu_memory_mb, frozenset((*contract.resources.labels, *rule.labels))),
+                useful_until=_useful_until(rule, winner.last_received or study.last_received),
             )
         )
         if job_id is None:
@@ -174,6 +181,10 @@ class Planner:
             if peer and peer.clinical and contract.status == Status.RESEARCH and not rule.research_to_clinical:
                 withheld[name] = f"{name} is a clinical peer and {contract.name} a research model"
         return tuple(name for name in rule.send_to if name not in withheld), withheld
+
+
+def _useful_until(rule: RuleSettings, last_received: datetime) -> datetime | None:
+    return None if rule.useful_for is None else last_received + timedelta(seconds=rule.useful_for)
 
 
 def _same_selection(earlier: tuple[SelectedSeries, ...], selected: SelectedSeries) -> bool:

@@ -13,6 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from sqlalchemy import Row, Table, select
+from studies_of_results import Clinic
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore, SegmentWriter
@@ -127,3 +128,9 @@ def archive(tmp_path: Path, database: Database) -> Archive:
 def archive_factory() -> type[Archive]:
     """Makes an archive in a folder, for tests that need several."""
     return Archive
+
+
+@pytest.fixture
+def clinic(tmp_path: Path, database: Database) -> Clinic:
+    """A ledger for images and their results."""
+    return Clinic(database, tmp_path)

@@ -9,6 +9,10 @@ from typing import Literal
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from dicom_node.archive.characters import cut as cut
+from dicom_node.archive.documents import DISCLAIMER as DISCLAIMER
+from dicom_node.archive.documents import MANUFACTURER as MANUFACTURER
+from dicom_node.archive.documents import MODEL_NAME as MODEL_NAME
 from dicom_node.domain.contract import ModelContract, Status
 from dicom_node.domain.finding import Code
 from dicom_node.domain.identifiers import result_uid, uid_from_uuid
@@ -16,9 +20,6 @@ from workers.results import codes
 from workers.results.records import ResultContext
 from workers.results.source import Source
 
-MANUFACTURER = "dicom-node project"
-MODEL_NAME = "dicom-node"
-DISCLAIMER = "Decision support and research software, not a cleared medical device."
 SHORT_DISCLAIMER = "Decision support and research, not a cleared medical device"
 
 LONG_STRING = 64  # characters of LO; PS3.5 table 6.2-1
@@ -52,12 +53,6 @@ def series_description(contract: ModelContract, what: str) -> str:
     mark = "RESEARCH " if contract.status is Status.RESEARCH else ""
     end = f" {contract.version} {what}"
     return mark + cut(contract.name, LONG_STRING - len(mark) - len(end)) + end
-
-
-def cut(text: str, length: int) -> str:
-    """The text in one line of at most ``length`` characters, without the backslash that separates values."""
-    text = " ".join(text.replace("\\", "/").split())
-    return text if len(text) <= length else text[: max(length - 3, 0)].rstrip() + "..."[:length]
 
 
 def algorithm_family(contract: ModelContract) -> Code:

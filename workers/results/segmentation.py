@@ -16,10 +16,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage
 
+from dicom_node.archive import modules
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings, Segment
 from dicom_node.errors import ResultError
-from workers.results import codes, modules, provenance
+from workers.results import codes, provenance
 from workers.results.records import ResultContext
 from workers.results.source import Source, is_placed, objects
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime
 
-from pydicom import config
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
+from dicom_node.archive import documents, modules
+from dicom_node.archive.inheritance import inherit
 from dicom_node.errors import HeaderError
-from workers.results import characters, modules
 from workers.results.records import ResultContext
 
 _IN_THE_PATIENT = frozenset({"CT", "MR", "PT"})
@@ -48,28 +45,18 @@ def read(sources: Sequence[Dataset]) -> Source:
     first = sources[0]
     images = tuple(_pick(image, modules.IMAGE) for image in sources)
     _check_images(images)
-    declared = characters.declared(first)
-    undeclared = characters.undeclared(list(characters.texts(_elements(first)))) if not declared else ()
-    take = _Taker(declared, reread=undeclared == characters.UTF_8)
-    patient_and_study = take(first, modules.EVERY_RESULT)
-    for keyword in modules.TYPE_2:
-        if keyword not in patient_and_study:
-            patient_and_study.add(_empty(keyword))
-    offset = str(patient_and_study.get("TimezoneOffsetFromUTC", "")).strip()
-    if not re.fullmatch(r"[+-]\d{4}", offset):
-        offset = ""
-        patient_and_study.pop("TimezoneOffsetFromUTC", None)
+    inherited = inherit(sources)
     return Source(
         study_instance_uid=str(first.StudyInstanceUID),
         series_instance_uid=str(first.SeriesInstanceUID),
         modality=str(first.get("Modality", "")),
-        patient_and_study=patient_and_study,
-        series=take(first, modules.IMAGE_SERIES),
-        equipment=take(first, modules.EQUIPMENT),
-        requests=_requests(take, sources),
+        patient_and_study=inherited.patient_and_study,
+        series=inherited.series,
+        equipment=inherited.equipment,
+        requests=inherited.requests,
         images=images,
-        character_set=declared or undeclared,
-        utc_offset=offset,
+        character_set=inherited.character_set,
+        utc_offset=inherited.utc_offset,
     )
 
 
@@ -90,34 +77,7 @@ def local_time(source: Source, context: ResultContext) -> datetime:
     in the site's zone where they declare none. Then the result declares none either: nobody told the zone of the
     study's own times.
     """
-    zone: tzinfo | None = context.time_zone
-    if source.utc_offset:
-        minutes = int(source.utc_offset[1:3]) * 60 + int(source.utc_offset[3:])
-        zone = timezone(timedelta(minutes=minutes if source.utc_offset[0] == "+" else -minutes))
-    return context.content_time.astimezone(zone)
-
-
-class _Taker:
-    """Copies attributes of the source images, with text in Unicode."""
-
-    def __init__(self, character_set: Sequence[str], *, reread: bool) -> None:
-        self._character_set = character_set
-        self._reread = reread
-
-    def __call__(self, dataset: Dataset, keywords: Iterable[str]) -> Dataset:
-        taken = Dataset()
-        for keyword in keywords:
-            if keyword in dataset:
-                element = dataset[keyword]
-                if keyword in modules.IDENTIFYING:
-                    characters.check_identifying(element, self._character_set)
-                taken.add(characters.copy(element, self._character_set, reread=self._reread))
-        return taken
-
-
-def _elements(dataset: Dataset) -> list[DataElement]:
-    keywords = (*modules.EVERY_RESULT, *modules.IMAGE_SERIES, *modules.EQUIPMENT)
-    return [dataset[keyword] for keyword in keywords if keyword in dataset]
+    return documents.local_time(context.content_time, source.utc_offset, context.time_zone)
 
 
 def _pick(dataset: Dataset, keywords: Iterable[str]) -> Dataset:
@@ -142,32 +102,3 @@ def _check_images(images: Sequence[Dataset]) -> None:
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         if len({str(image.get(keyword)) for image in images}) > 1:
             raise HeaderError(f"the source images differ in {keyword}", reason="mixed-series")
-
-
-def _requests(take: _Taker, sources: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """One item per order that the images answer to, each with its own accession number."""
-    items = [item for image in sources for item in image.get("RequestAttributesSequence") or ()]
-    found: dict[tuple[str, ...], Dataset] = {}
-    for item in items:
-        key = tuple(str(item.get(keyword, "")) for keyword in ("AccessionNumber", "RequestedProcedureID"))
-        if key not in found:
-            found[key] = take(item, modules.REQUEST)
-    first = sources[0]
-    if not found and first.get("AccessionNumber"):
-        found[(str(first.AccessionNumber),)] = Dataset()
-    for request in found.values():
-        if not request.get("AccessionNumber") and len(found) == 1:
-            # Only one order, so the study's accession number is its own.
-            request.update(take(first, ("AccessionNumber", "IssuerOfAccessionNumberSequence")))
-        if not request.get("StudyInstanceUID"):
-            request.StudyInstanceUID = str(first.StudyInstanceUID)
-        for keyword in modules.REQUEST_TYPE_2:
-            if keyword not in request:
-                request.add(_empty(keyword))
-    return tuple(found.values())
-
-
-def _empty(keyword: str) -> DataElement:
-    tag = tag_for_keyword(keyword)
-    vr = dictionary_VR(keyword)
-    return DataElement(tag or 0, vr, [] if vr == "SQ" else "", validation_mode=config.IGNORE)

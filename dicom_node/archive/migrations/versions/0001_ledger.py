@@ -170,6 +170,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("readiness", sa.JSON(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("corrections", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
         sa.Column("order_id", KEY, nullable=True),
         sa.ForeignKeyConstraint(["order_id"], ["imaging_order.id"], name=op.f("fk_study_order_id")),
@@ -249,6 +250,7 @@ def upgrade() -> None:
         sa.Column("priority_source", sa.String(length=128), nullable=False),
         sa.Column("gpu_memory_mb", sa.Integer(), nullable=False),
         sa.Column("labels", sa.String(length=512), nullable=False),
+        sa.Column("useful_until", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
         sa.ForeignKeyConstraint(["supersedes"], ["job.id"], name=op.f("fk_job_supersedes")),
@@ -343,6 +345,43 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_instance_state"), ["state"], unique=False)
 
     op.create_table(
+        "rejection",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("sop_uid", sa.String(length=64), nullable=False),
+        sa.Column("note_sop_uid", sa.String(length=64), nullable=False),
+        sa.Column("title", sa.String(length=16), nullable=False),
+        sa.Column("received_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_rejection_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rejection")),
+        sa.UniqueConstraint(
+            "sop_uid", "note_sop_uid", "site_id", name=op.f("uq_rejection_sop_uid_note_sop_uid_site_id")
+        ),
+    )
+    op.create_table(
+        "open_item",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("key", sa.String(length=160), nullable=False),
+        sa.Column("study_id", KEY, nullable=False),
+        sa.Column("job_id", KEY, nullable=True),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("remedy", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("closed_at", UtcTime(), nullable=True),
+        sa.Column("closed_by", sa.String(length=128), nullable=True),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_open_item_job_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_open_item_site_id")),
+        sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_open_item_study_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_open_item")),
+        sa.UniqueConstraint("key", "site_id", name=op.f("uq_open_item_key_site_id")),
+    )
+    with op.batch_alter_table("open_item", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_open_item_closed_at"), ["closed_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_open_item_study_id"), ["study_id"], unique=False)
+
+    op.create_table(
         "job_dependency",
         sa.Column("job_id", KEY, nullable=False),
         sa.Column("needs_job_id", KEY, nullable=False),
@@ -360,6 +399,7 @@ def upgrade() -> None:
         sa.Column("standing", sa.String(length=16), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=False),
         sa.Column("created_at", UtcTime(), nullable=False),
+        sa.Column("purpose", sa.String(length=16), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_result_set_job_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_result_set_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_result_set")),
@@ -409,6 +449,7 @@ def upgrade() -> None:
         sa.Column("verification", sa.Text(), nullable=False),
         sa.Column("claimed_by", sa.String(length=128), nullable=True),
         sa.Column("claimed_until", UtcTime(), nullable=True),
+        sa.Column("cleared", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_parcel_result_set_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_parcel_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_parcel_study_id")),

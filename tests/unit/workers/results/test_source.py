@@ -6,8 +6,8 @@ import pytest
 from pydicom.dataset import Dataset
 from result_cases import CONTEXT, received, series
 
+from dicom_node.archive import modules
 from dicom_node.errors import HeaderError
-from workers.results import modules
 from workers.results.source import local_time, read
 
 

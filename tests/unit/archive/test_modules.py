@@ -1,7 +1,7 @@
 import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from workers.results import modules
+from dicom_node.archive import modules
 
 LISTS = [name for name in dir(modules) if name.isupper()]
 

@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from result_cases import received, series
 
+from dicom_node.archive import characters
 from dicom_node.errors import HeaderError
-from workers.results import characters
 from workers.results.source import read
 
 # Names of PS3.5 annexes H, I and K, as bytes.

@@ -127,3 +127,9 @@ def _survives(text: str, encodings: Sequence[str]) -> bool:
         name = PersonName(PersonName(text).encode(encodings), encodings)
         plain = decode_bytes(encode_string(text, encodings), encodings, _DELIMITERS)
     return str(name) == text and plain == text
+
+
+def cut(text: str, length: int) -> str:
+    """The text in one line of at most ``length`` characters, without the backslash that separates values."""
+    text = " ".join(text.replace("\\", "/").split())
+    return text if len(text) <= length else text[: max(length - 3, 0)].rstrip() + "..."[:length]

@@ -1,0 +1,84 @@
+"""``results``: take results back, or put others in their place."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json
+from dicom_node.domain.rejection import Title
+
+if TYPE_CHECKING:
+    from dicom_node.settings import Settings
+
+commands = typer.Typer(no_args_is_help=True, help="Results that went out: withdraw, replace.")
+
+JobArgument = Annotated[int | None, typer.Argument(metavar="[JOB]", help="Number of the job whose result it is.")]
+Reason = Annotated[str, typer.Option(help="Why, for everybody who had the result.")]
+
+
+class Why(StrEnum):
+    """Titles of rejection notes as people write them."""
+
+    SAFETY = "safety"
+    QUALITY = "quality"
+    WORKLIST = "worklist"
+
+
+_TITLES = {Why.SAFETY: Title.PATIENT_SAFETY, Why.QUALITY: Title.QUALITY, Why.WORKLIST: Title.WRONG_WORKLIST_ENTRY}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="results")
+
+
+@commands.command()
+def withdraw(
+    context: typer.Context,
+    reason: Reason,
+    job: JobArgument = None,
+    model: Annotated[str, typer.Option(help="Instead of a job: all results of this model …")] = "",
+    version: Annotated[str, typer.Option(help="… in this version.")] = "",
+    title: Annotated[Why, typer.Option(help="Title of the rejection note.")] = Why.SAFETY,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Withdraw all of a model; without it they are only listed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take a result back: nothing more of it is sent, and whoever has it is told. Doing it again changes nothing."""
+    from dicom_node.archive import withdrawals
+    from dicom_node.archive.own_objects import Desk
+
+    if (job is None) == (not model) or bool(model) != bool(version) or not reason.strip():
+        raise typer.BadParameter("name a JOB, or --model and --version; and give a reason")
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        jobs = (job,) if job is not None else withdrawals.current(database, model, version)
+        done = []
+        for number in jobs if job is not None or yes else ():
+            wanted = withdrawals.Withdrawal(number, reason.strip(), _TITLES[title])
+            told = withdrawals.withdraw(
+                database, Desk.of(settings), wanted, _understand_notes(settings), access.person()
+            )
+            done.append({"job": number, "told": list(told)})
+    data = {"jobs": list(jobs), "withdrawn": done, "dry_run": job is None and not yes}
+    output.show(data, as_json, _print)
+
+
+def _understand_notes(settings: Settings) -> tuple[str, ...]:
+    return tuple(peer.name for peer in settings.peers if peer.rejection_notes)
+
+
+def _print(data: dict[str, Any]) -> None:
+    if data["dry_run"]:
+        listed = ", ".join(map(str, data["jobs"])) or "none"
+        output.write(f"{len(data['jobs'])} result(s) would be withdrawn, of jobs: {listed}")
+        output.write("give --yes to withdraw them")
+        return
+    for entry in data["withdrawn"]:
+        told = ", ".join(entry["told"]) or "nobody: no destination has it, or all were told before"
+        output.write(f"the result of job {entry['job']} is withdrawn; told: {told}")
