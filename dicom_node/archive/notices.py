@@ -47,6 +47,7 @@ def wanting(database: Database, rules: Collection[str], limit: int = 50) -> tupl
     )
     late = and_(
         job.c.useful_until < db_now(),
+        job.c.question == "",  # one that asks whether to replace a result is not missed
         or_(job.c.state.in_(UNFINISHED), and_(job.c.state == JobState.DONE, undelivered)),
     )
     statement = (

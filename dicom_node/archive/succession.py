@@ -12,6 +12,7 @@ from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import job, result_set
 from dicom_node.domain.job import UNFINISHED, JobState
+from dicom_node.domain.parcel import Purpose
 from dicom_node.errors import LedgerError
 
 _WITHOUT_RESULT = (*UNFINISHED, JobState.FAILED, JobState.QUARANTINED)
@@ -31,7 +32,7 @@ def take_over(connection: Connection, job_id: int, study_id: int, rule: str, *, 
     newest = (
         select(job.c.id)
         .join(result_set, result_set.c.job_id == job.c.id)
-        .where(*older, result_set.c.standing == "current")
+        .where(*older, result_set.c.standing == "current", result_set.c.purpose == Purpose.RESULT)
         .order_by(job.c.id.desc())
         .limit(1)
     )
