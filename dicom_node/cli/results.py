@@ -1,4 +1,4 @@
-"""``results``: take results back, or put others in their place."""
+"""``results``: take results back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dicom_node.domain.rejection import Title
 if TYPE_CHECKING:
     from dicom_node.settings import Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Results that went out: withdraw, replace.")
+commands = typer.Typer(no_args_is_help=True, help="Results that went out: withdraw.")
 
 JobArgument = Annotated[int | None, typer.Argument(metavar="[JOB]", help="Number of the job whose result it is.")]
 Reason = Annotated[str, typer.Option(help="Why, for everybody who had the result.")]
