@@ -21,6 +21,7 @@ from dicom_node.archive.index_drafts import (
     Patient,
     SeriesDraft,
     StudyDraft,
+    note_of,
     planes_of,
     several,
 )
@@ -175,7 +176,7 @@ class Batch:
         """A result of ours that came back, coerced by the PACS or not: kept, and nothing else happens."""
         owner = self._drafts.known_study(item.header.study_instance_uid)
         self._row_of(item, owner, None, state=InstanceState.CURRENT, origin=Origin.OWN_RESULT, reason="our own result")
-        _note(owner, "own results came back")
+        note_of(owner, "own results came back")
 
     def _take_again(self, item: Arrival, current: _Current) -> None:
         relation, reason = self._relate(item, current)
@@ -184,17 +185,17 @@ class Batch:
         series_id = current.row["series_id"]
         if came_back:
             self._row_of(item, owner, series_id, state=InstanceState.SUPERSEDED, reason=came_back)
-            _note(owner, "sent on objects came back")
+            note_of(owner, "sent on objects came back")
         elif relation == Relation.REVISION:
             self._supersede(current)
             self._count(item, reason)
-            _note(self._drafts.study(item.header), "revisions received")
+            note_of(self._drafts.study(item.header), "revisions received")
         elif relation == Relation.CONFLICT:
             self._hold_conflict(item, current, reason)
         else:
             self._row_of(item, owner, series_id, state=InstanceState.SUPERSEDED, reason=reason)
             again = "duplicates received" if relation == Relation.DUPLICATE else "other transfer syntax received"
-            _note(owner, again)
+            note_of(owner, again)
 
     def _relate(self, item: Arrival, current: _Current) -> tuple[Relation, str]:
         if current.row["digest"] == item.header.digest:
@@ -230,7 +231,7 @@ class Batch:
         if rejected:
             owner = self._drafts.known_study(header.study_instance_uid)
             self._row_of(item, owner, None, state=InstanceState.HIDDEN, reason=rejected)
-            _note(owner, "rejected instances received")
+            note_of(owner, "rejected instances received")
             return
         draft = self._drafts.series(header, item.origin)
         owner = draft.study
@@ -396,8 +397,3 @@ def patient_of(header: Header) -> Patient:
 def _name(item: Rejection) -> str:
     """The SOP Instance UID of an object that cannot be used, or what stands for one."""
     return item.sop_uid or item.path[-255:]
-
-
-def _note(owner: StudyDraft | None, kind: str) -> None:
-    if owner is not None:
-        owner.notes[kind] = owner.notes.get(kind, 0) + 1

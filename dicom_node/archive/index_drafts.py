@@ -351,3 +351,9 @@ def planes_of(header: Header) -> dict[str, Any] | None:
             for (spacing, orientation), positions in stacks.items()
         ],
     }
+
+
+def note_of(owner: StudyDraft | None, kind: str) -> None:
+    """Count one more object for an event of that kind."""
+    if owner is not None:
+        owner.notes[kind] = owner.notes.get(kind, 0) + 1
