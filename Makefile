@@ -3,6 +3,7 @@
 # make check                 ruff, mypy, import-linter
 # make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make bench-NAME            one of them, e.g. bench-jobs
+# make gpu-check             bundles on a real card against the CPU; 1 where there is none
 # make chaos               studies flow while whatever runs is killed; FAULTS=200 SEED=… ON=servers or embedded
 # make chaos-reception       store while processes are killed and the disk fills; FAULTS=200 SEED=…
 # make fuzz                  broken bytes into whatever reads a peer's; INPUTS=100000
@@ -20,11 +21,11 @@ ON = servers embedded
 INPUTS = 100000
 OBJECTS = 100000
 ASSOCIATIONS = 100
-BENCHMARKS = startup idle_memory main_job receive send jobs index_scale volumes
+BENCHMARKS = startup idle_memory main_job receive send jobs index_scale volumes models
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test check bench chaos chaos-reception fuzz soak peers clean
+.PHONY: demo test check bench gpu-check chaos chaos-reception fuzz soak peers clean
 
 demo: $(VENV)/.run
 	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
@@ -47,6 +48,9 @@ bench: $(VENV)/.dev peers
 
 bench-%: $(VENV)/.dev peers
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks.$*
+
+gpu-check: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks.gpu_check
 
 # With PostgreSQL and Redis, then with what is embedded.
 chaos: $(VENV)/.dev peers

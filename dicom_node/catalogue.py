@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_node import pins
+from dicom_node.bundle_audit import audit
 from dicom_node.contract_file import ContractFile, read, record
 from dicom_node.domain.contract import ModelContract
 from dicom_node.errors import ContractError, DicomNodeError, RuleError
@@ -33,6 +35,7 @@ METADATA_KEYS = (
     "copyright",
     "network_data_format",
 )
+_SHOWN_CONCERNS = 5
 _SCRIPT = re.compile(r"\bscripts((?:\.[A-Za-z_]\w*)*)")
 
 
@@ -58,6 +61,7 @@ class Catalogue:
         """Look through every folder. A broken bundle becomes a problem; it never hides behind another of its name."""
         contracts: dict[str, ModelContract] = {}
         problems: dict[str, Problem] = {}
+        pinned = pins.read(settings.node.data_dir)
         searched = (*settings.models.folders, *_shipped_folders())
         for folder in searched:
             if not folder.is_dir():
@@ -67,6 +71,8 @@ class Catalogue:
             for bundle in _bundles(folder):
                 try:
                     contract = load_contract(bundle)
+                    if folder in settings.models.folders:
+                        _check_pin(contract, pinned)
                 except ContractError as error:
                     if bundle.name not in contracts:
                         problems.setdefault(bundle.name, Problem(bundle.name, bundle, error))
@@ -112,6 +118,30 @@ def load_contract(folder: Path) -> ModelContract:
             "; ".join(faults), file=folder, reason="bundle", remedy="restore the bundle's files, or correct model.toml"
         )
     return record(contract, folder, digest_of(folder))
+
+
+def _check_pin(contract: ModelContract, pinned: Mapping[str, str]) -> None:
+    """Refuse a bundle that is not the one that was pinned, and an unpinned one that would do more than compute."""
+    pin = pinned.get(contract.name)
+    if pin == contract.digest:
+        return
+    again = f"look at what changed, then: dicom-node models pin {contract.name}"
+    if pin is not None:
+        raise ContractError(
+            f"its digest is {contract.digest[:12]}, the pinned one {pin[:12]}: its files were changed",
+            file=contract.folder,
+            reason="digest-changed",
+            remedy=again,
+        )
+    concerns = audit(contract.folder, contract.configuration).concerns
+    if concerns:
+        raise ContractError(
+            f"it would do more than compute: {'; '.join(concerns[:_SHOWN_CONCERNS])}"
+            + (f"; and {len(concerns) - _SHOWN_CONCERNS} more" if len(concerns) > _SHOWN_CONCERNS else ""),
+            file=contract.folder,
+            reason="not-pinned",
+            remedy=f"read these lines; if you trust them: dicom-node models pin {contract.name}",
+        )
 
 
 def digest_of(folder: Path) -> str:

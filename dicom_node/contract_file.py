@@ -1,7 +1,4 @@
-"""What a ``model.toml`` may hold, and how it becomes a :class:`~dicom_node.domain.contract.ModelContract`.
-
-Segments are written with the names of dcmqi's segment JSON, so the same table drives other tools.
-"""
+"""What a ``model.toml`` may hold, and how it becomes a :class:`~dicom_node.domain.contract.ModelContract`."""
 
 from __future__ import annotations
 
@@ -11,59 +8,53 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from dicom_node.contract_tables import (
+    BoundTable,
+    CodeTable,
+    Name,
+    Names,
+    OutputTable,
+    SegmentTable,
+    Table,
+    Text,
+    named_twice,
+    output_contradictions,
+)
 from dicom_node.domain.contract import (
     EvaluationSpec,
+    Grid,
     InputRole,
     MeasurementSpec,
     ModelContract,
     ProtocolBound,
     Resources,
-    SegmentSpec,
     Selection,
     Status,
     Weight,
 )
-from dicom_node.domain.finding import Code
+from dicom_node.domain.output import MaskForm, MaskOutput
 from dicom_node.errors import ContractError
 from dicom_node.settings import Label, Source
 
-_NAME = r"^[a-z][a-z0-9_]*$"
+FILL_IN = "FILL IN"  # what a draft leaves to a person
 _PREFERENCE = re.compile(r"^(smallest|largest) (\S+)$")
 
-Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=_NAME, max_length=64)]
-Names = Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
-Color = Annotated[int, Field(ge=0, le=255)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _Code(_Table):
-    CodeValue: Annotated[str, Field(min_length=1, max_length=16)]
-    CodingSchemeDesignator: Annotated[str, Field(min_length=1, max_length=16)]
-    CodeMeaning: Annotated[str, Field(min_length=1, max_length=64)]
-
-    def code(self) -> Code:
-        return Code(self.CodeValue, self.CodingSchemeDesignator, self.CodeMeaning)
-
-
-class _Model(_Table):
+class _Model(Table):
     name: Name
     version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*([-+.][0-9A-Za-z.]+)?$")]
     title: Annotated[str, Field(min_length=1, max_length=64)]
     manufacturer: Annotated[str, Field(min_length=1, max_length=64)]
-    task: Literal["segmentation"]
+    task: Literal["segmentation", "classification", "regression", "detection"]
     status: Literal["research", "clinical"]
     configuration: Text
     intended_use: Text
     limits: Annotated[tuple[Text, ...], Field(min_length=1, strict=False)]
 
 
-class _Input(_Table):
+class _Input(Table):
     name: Name
     modality: Annotated[str, Field(pattern=r"^[A-Z0-9_]{1,16}$")]
     minimum_slices: Annotated[int, Field(ge=1)]
@@ -73,73 +64,56 @@ class _Input(_Table):
     values: Literal["", "SUVbw"] = ""
     colour: bool = False
     maximum_extent_mm: Annotated[float, Field(gt=0)] | None = None
+    dimensions: Literal[2, 3] = 3
+    grid: Literal["same", "resample", "own"] = "same"
 
     def record(self) -> InputRole:
         told = self.model_dump() | {"select": tuple(Selection.parse(text) for text in self.select)}
-        return InputRole(**told)
+        return InputRole(**{**told, "grid": Grid(self.grid)})
 
 
-class _Segment(_Table):
-    name: Name
-    labelID: Annotated[int, Field(ge=1, le=255)]
-    SegmentLabel: Annotated[str, Field(min_length=1, max_length=64)]
-    SegmentDescription: str = ""
-    SegmentedPropertyCategoryCodeSequence: _Code
-    SegmentedPropertyTypeCodeSequence: _Code
-    SegmentedPropertyTypeModifierCodeSequence: _Code | None = None
-    recommendedDisplayRGBValue: Annotated[tuple[Color, Color, Color], Field(strict=False)]
-
-
-class _Measurement(_Table):
+class _Measurement(Table):
     name: Name
     kind: Name
     of: Annotated[tuple[Names, ...], Field(min_length=1, strict=False)]
     parameters: dict[str, float | int | str] = Field(default_factory=dict)
 
 
-class _Bound(_Table):
-    keyword: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9]*$")]
-    at_least: float | None = None
-    at_most: float | None = None
-    matching: str | None = None
-    not_matching: str | None = None
-    absent: bool = False
-
-
-class _Evaluation(_Table):
+class _Evaluation(Table):
     name: Name
-    concept: _Code
-    site: _Code
+    concept: CodeTable
+    site: CodeTable
     of: Names
     measurement: Name
     present_from: float
-    protocol: Annotated[tuple[_Bound, ...], Field(strict=False)] = ()
+    protocol: Annotated[tuple[BoundTable, ...], Field(strict=False)] = ()
     source: Text
 
 
-class _Resources(_Table):
+class _Resources(Table):
     time_limit_s: Annotated[float, Field(gt=0)]
     memory_mb: Annotated[int, Field(gt=0)]
     gpu_memory_mb: Annotated[int, Field(ge=0)] = 0
     labels: Annotated[tuple[Label, ...], Field(strict=False)] = ()
 
 
-class _Weight(_Table):
+class _Weight(Table):
     path: Text
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     source: Text
 
 
-class ContractFile(_Table):
+class ContractFile(Table):
     """All tables of a ``model.toml``, checked."""
 
     model: _Model
     inputs: Annotated[tuple[_Input, ...], Field(min_length=1, strict=False)]
-    segments: Annotated[tuple[_Segment, ...], Field(min_length=1, strict=False)]
+    segments: Annotated[tuple[SegmentTable, ...], Field(strict=False)] = ()
     measurements: Annotated[tuple[_Measurement, ...], Field(strict=False)] = ()
     evaluations: Annotated[tuple[_Evaluation, ...], Field(strict=False)] = ()
     resources: _Resources
     weights: Annotated[tuple[_Weight, ...], Field(strict=False)] = ()
+    outputs: Annotated[tuple[OutputTable, ...], Field(strict=False)] = ()
 
 
 def read(file: Path) -> ContractFile:
@@ -156,6 +130,12 @@ def read(file: Path) -> ContractFile:
     except (OSError, UnicodeDecodeError) as error:
         raise ContractError(f"cannot be read: {error}", file=file) from error
     source = Source(file, text)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if FILL_IN in line.partition("#")[0]:
+            key = line.partition("=")[0].strip()
+            raise ContractError(
+                "the draft is not filled in", file=file, line=number, key=key, remedy=f"replace each {FILL_IN}"
+            )
     try:
         contract = ContractFile.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -180,16 +160,17 @@ def _explained(error: ValidationError, source: Source) -> ContractError:
         message = "there is no such key"
     if first["type"] not in ("missing", "extra_forbidden") and isinstance(first["input"], str | int | float):
         message += f", not {first['input']!r}"
-    return _error(source, first["loc"], message)
+    at = first["loc"]
+    if at[0] == "outputs" and len(at) > 2:
+        at = (*at[:2], *at[3:])  # without the kind, which is no part of the path in the file
+    return _error(source, at, message)
 
 
 def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What no single key shows: names used twice or not at all, keywords and patterns that do not exist."""
-    for table in ("inputs", "segments", "measurements", "evaluations"):
-        names = [entry.name for entry in getattr(contract, table)]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                yield (table, index, "name"), f"{name!r} is named twice"
+    for table in ("inputs", "segments", "measurements", "evaluations", "outputs"):
+        yield from named_twice(getattr(contract, table), (table,))
+    yield from output_contradictions(contract.outputs, contract.segments)
     numbers = [segment.labelID for segment in contract.segments]
     for index, number in enumerate(numbers):
         if number in numbers[:index]:
@@ -198,17 +179,24 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
     for index, measurement in enumerate(contract.measurements):
         for name in sorted({name for group in measurement.of for name in group} - known):
             yield ("measurements", index, "of"), f"there is no segment {name!r}"
+    yield from _input_contradictions(contract)
+    for index, evaluation in enumerate(contract.evaluations):
+        yield from _evaluation_contradictions(contract, index, evaluation)
+    for index, output in enumerate(contract.outputs):
+        for bound in getattr(output, "protocol", ()):
+            yield from ((("outputs", index, "protocol"), fault) for fault in _bound_faults(bound))
+
+
+def _input_contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for index, role in enumerate(contract.inputs):
         for preference in role.prefer:
             match = _PREFERENCE.match(preference)
             if match and match[2] != "instances" and not _is_keyword(match[2]):
                 yield ("inputs", index, "prefer"), f"{match[2]!r} is no DICOM keyword"
-        yield from _input_contradictions(role, index)
-    for index, evaluation in enumerate(contract.evaluations):
-        yield from _evaluation_contradictions(contract, index, evaluation)
+        yield from _input_faults(role, index)
 
 
-def _input_contradictions(role: _Input, index: int) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _input_faults(role: _Input, index: int) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for text in role.select:
         try:
             keyword = Selection.parse(text).keyword
@@ -217,6 +205,8 @@ def _input_contradictions(role: _Input, index: int) -> Iterator[tuple[tuple[str 
             continue
         if not _is_keyword(keyword):
             yield ("inputs", index, "select"), f"{keyword!r} is no DICOM keyword"
+    if role.dimensions == 2 and role.minimum_slices > 1:
+        yield ("inputs", index, "minimum_slices"), "an image of two dimensions is one slice"
     if role.values == "SUVbw" and role.modality != "PT":
         yield ("inputs", index, "values"), f"SUV is for PET (PT), not for {role.modality}"
 
@@ -230,16 +220,19 @@ def _evaluation_contradictions(
     elif evaluation.of not in decisive.of:
         yield ("evaluations", index, "of"), f"{decisive.name!r} is not measured over {list(evaluation.of)} together"
     for bound in evaluation.protocol:
-        place = ("evaluations", index, "protocol")
-        if not _is_keyword(bound.keyword):
-            yield place, f"{bound.keyword!r} is no DICOM keyword"
-        limits = (bound.at_least, bound.at_most, bound.matching, bound.not_matching)
-        if all(limit is None for limit in limits) != bound.absent:
-            yield place, f"{bound.keyword}: give bounds, or absent = true, and not both"
-        for pattern in (bound.matching, bound.not_matching):
-            fault = _pattern_fault(pattern) if pattern is not None else None
-            if fault:
-                yield place, f"{bound.keyword}: {pattern!r} is no regular expression: {fault}"
+        yield from ((("evaluations", index, "protocol"), fault) for fault in _bound_faults(bound))
+
+
+def _bound_faults(bound: BoundTable) -> Iterator[str]:
+    if not _is_keyword(bound.keyword):
+        yield f"{bound.keyword!r} is no DICOM keyword"
+    limits = (bound.at_least, bound.at_most, bound.matching, bound.not_matching)
+    if all(limit is None for limit in limits) != bound.absent:
+        yield f"{bound.keyword}: give bounds, or absent = true, and not both"
+    for pattern in (bound.matching, bound.not_matching):
+        fault = _pattern_fault(pattern) if pattern is not None else None
+        if fault:
+            yield f"{bound.keyword}: {pattern!r} is no regular expression: {fault}"
 
 
 def _is_keyword(keyword: str) -> bool:
@@ -259,6 +252,8 @@ def _pattern_fault(pattern: str) -> str | None:
 def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
     """The contract of the bundle in ``folder``."""
     model = contract.model
+    segments = tuple(segment.name for segment in contract.segments)
+    default = (MaskOutput("segmentation", "pred", MaskForm.LABELS, segments),) if segments else ()
     return ModelContract(
         name=model.name,
         version=model.version,
@@ -272,27 +267,14 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         configuration=model.configuration,
         digest=digest,
         inputs=tuple(role.record() for role in contract.inputs),
-        segments=tuple(_segment(segment) for segment in contract.segments),
+        segments=tuple(segment.record() for segment in contract.segments),
         measurements=tuple(
             MeasurementSpec(m.name, m.kind, m.of, tuple(sorted(m.parameters.items()))) for m in contract.measurements
         ),
         evaluations=tuple(_evaluation(evaluation) for evaluation in contract.evaluations),
         resources=Resources(**contract.resources.model_dump()),
         weights=tuple(Weight(**weight.model_dump()) for weight in contract.weights),
-    )
-
-
-def _segment(segment: _Segment) -> SegmentSpec:
-    modifier = segment.SegmentedPropertyTypeModifierCodeSequence
-    return SegmentSpec(
-        number=segment.labelID,
-        name=segment.name,
-        label=segment.SegmentLabel,
-        category=segment.SegmentedPropertyCategoryCodeSequence.code(),
-        type=segment.SegmentedPropertyTypeCodeSequence.code(),
-        type_modifier=modifier.code() if modifier else None,
-        color=segment.recommendedDisplayRGBValue,
-        description=segment.SegmentDescription,
+        outputs=tuple(output.record(segments) for output in contract.outputs) or default,
     )
 
 

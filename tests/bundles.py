@@ -11,6 +11,7 @@ from pydicom import Dataset
 from dicom_node.domain.contract import InputRole, ModelContract, Resources, SegmentSpec, Status, Weight
 from dicom_node.domain.finding import Code
 from dicom_node.domain.grid import VoxelGrid
+from dicom_node.domain.output import MaskForm, MaskOutput, Output
 from workers.inference.volume import Volume
 
 # A network that marks what is brighter than 0; ``{body}`` is what else it does.
@@ -55,6 +56,7 @@ def contract_of(
     weights: tuple[Weight, ...] = (),
     modality: str = "CT",
     configuration: str = "configs/inference.json",
+    outputs: tuple[Output, ...] = (),
 ) -> ModelContract:
     """A contract for the bundle in ``folder``, with ``segments`` segments numbered from 1."""
     code = Code("85756007", "SCT", "Tissue")
@@ -79,7 +81,14 @@ def contract_of(
         evaluations=(),
         resources=Resources(time_limit_s, memory_mb),
         weights=weights,
+        outputs=outputs or (labels_output(segments),),
     )
+
+
+def labels_output(segments: int = 1) -> MaskOutput:
+    """One label map under ``pred``, as a contract without ``[[outputs]]`` has it."""
+    names = tuple(f"segment_{number}" for number in range(1, segments + 1))
+    return MaskOutput("segmentation", "pred", MaskForm.LABELS, names)
 
 
 def write_bundle(folder: Path, body: str = "pass") -> Path:

@@ -18,7 +18,16 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from dicom_node.domain.contract import ModelContract, Resources, Status
-from dicom_node.domain.finding import Code, Evaluation, Findings, Measurement, Presence, Segment
+from dicom_node.domain.finding import (
+    Classification,
+    Code,
+    Detection,
+    Evaluation,
+    Findings,
+    Measurement,
+    Presence,
+    Segment,
+)
 from dicom_node.domain.grid import ImagePlane, stack
 from workers.results.records import ResultContext
 
@@ -46,6 +55,42 @@ MEAN = Code("373098007", "SCT", "Mean")
 EMPHYSEMA = Code("87433001", "SCT", "Pulmonary emphysema")
 MILLILITRE = Code("ml", "UCUM", "ml")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+
+MOTION = Code("C-MOTION", "99TEST", "Motion artefact")
+ABNORMAL = Code("49755003", "SCT", "Morphologically Altered Structure")
+NODULE = Code("27925004", "SCT", "Nodule")
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+MILLIMETRE = Code("mm", "UCUM", "mm")
+LONG_AXIS = Measurement("long_axis", Code("103339001", "SCT", "Long axis"), 7.5, MILLIMETRE, ())
+AGE = Measurement("age", Code("63900-5", "LN", "Current age or age at death"), 61.5, Code("a", "UCUM", "year"), ())
+
+CLASSES = (
+    Classification("motion", "quality", MOTION, Presence.PRESENT, 0.875, LUNG, "The most probable class", "A paper."),
+    Classification("nodule", "nodules", NODULE, Presence.PRESENT, None, None, "2 found"),
+)
+DETECTIONS = (
+    Detection(
+        *(1, "nodules", NODULE, ABNORMAL, LUNG, ((-29.25, 22.5, -95.0),), 0.75, CERTAINTY),
+        *((LONG_AXIS,), "nodule 1", "2.25.4721"),
+    ),
+    Detection(
+        *(2, "nodules", NODULE, ABNORMAL, None),
+        tuple((x, y, z) for z in (-99.0, -90.0) for y in (21.0, 23.5) for x in (-30.0, -28.0)),
+        *(0.5, CERTAINTY, (), "nodule 2", "2.25.4722"),
+    ),
+)
+# Findings of models that have no segments.
+WITHOUT_SEGMENTS: dict[str, dict[str, Any]] = {
+    "classes": {"classes": CLASSES[:1], "measurements": ()},
+    "not evaluated": {
+        "classes": (
+            Classification("motion", "quality", MOTION, Presence.NOT_EVALUATED, None, None, "Slices too thick"),
+        ),
+        "measurements": (),
+    },
+    "values": {"measurements": (AGE,)},
+    "detections": {"detections": DETECTIONS, "measurements": ()},
+}
 
 CONTEXT = ResultContext(
     installation=uuid.UUID("6f1a1f6e-0c55-4f6e-9f0c-2f7a3a4c5d6e"),
@@ -140,7 +185,7 @@ def findings_on(images: Sequence[Dataset], label_map: npt.NDArray[np.uint8] | No
     assert order == tuple(range(len(images)))
     parts: dict[str, Any] = {
         "grid": grid,
-        "label_map": blobs(grid.shape) if label_map is None else label_map,
+        "layers": (blobs(grid.shape) if label_map is None else label_map,),
         "frames": tuple(str(image.SOPInstanceUID) for image in images),
         "segments": (
             Segment(1, "Right lung", ANATOMY, LUNG, RIGHT, (224, 97, 76), "right_lung", "2.25.4711", "aerated"),

@@ -26,6 +26,7 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings, Segment
 from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME, result_uid
 from dicom_node.domain.job import Claim, Job
+from dicom_node.domain.output import ClassOutput
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import (
     ConfigurationError,
@@ -40,6 +41,7 @@ from dicom_node.errors import (
 from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
+from workers.inference import statements
 from workers.inference.evaluations import evaluate
 from workers.inference.measurements import measure
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
@@ -218,34 +220,29 @@ class Worker:
         )
 
     def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:
-        measurements = measure(contract, volume.array, volume.grid, output.label_map)
         late = lateness(self.ledger.database, job.id)
-        asked = {bound.keyword for wanted in contract.evaluations for bound in wanted.protocol}
+        layers = output.layers(contract)
+        grey = volume.array if volume.array.ndim == 3 else volume.array.mean(axis=-1)
+        measurements = measure(contract, grey, volume.grid, layers)
+        protocols = [e.protocol for e in contract.evaluations]
+        protocols += [o.protocol for o in contract.outputs if isinstance(o, ClassOutput)]
+        attributes = volume.agreed({bound.keyword for protocol in protocols for bound in protocol})
+        installation = self.ledger.installation()
+
+        def tracking_uid(name: str) -> str:
+            return result_uid(installation, job.key, f"tracking {name}", job.issue, "")
+
+        detections, notes = statements.detections(contract, output.arrays, tracking_uid)
         return Findings(
             grid=volume.grid,
-            label_map=output.label_map,
+            layers=layers,
             frames=volume.frames,
-            segments=self._segments(job, contract),
-            measurements=measurements,
-            evaluations=evaluate(contract, measurements, volume.agreed(asked)),
-            notes=(late,) if late else (),
-        )
-
-    def _segments(self, job: Job, contract: ModelContract) -> tuple[Segment, ...]:
-        installation = self.ledger.installation()
-        return tuple(
-            Segment(
-                number=spec.number,
-                label=spec.label,
-                category=spec.category,
-                type=spec.type,
-                type_modifier=spec.type_modifier,
-                color=spec.color,
-                tracking_id=f"{contract.name} {spec.name}",
-                tracking_uid=result_uid(installation, job.key, f"tracking {spec.name}", job.issue, ""),
-                description=spec.description,
-            )
-            for spec in contract.segments
+            segments=_segments(contract, tracking_uid),
+            measurements=(*measurements, *statements.values(contract, output.arrays)),
+            evaluations=evaluate(contract, measurements, attributes),
+            notes=(*((late,) if late else ()), *notes),
+            classes=statements.classify(contract, output.arrays, attributes),
+            detections=detections,
         )
 
     def _context(self, job: Job) -> ResultContext:
@@ -324,6 +321,23 @@ class Worker:
                     raise
                 log.warning("%s", error.message)
                 time.sleep(LEDGER_PAUSE_S)
+
+
+def _segments(contract: ModelContract, tracking_uid: Callable[[str], str]) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(
+            number=spec.number,
+            label=spec.label,
+            category=spec.category,
+            type=spec.type,
+            type_modifier=spec.type_modifier,
+            color=spec.color,
+            tracking_id=f"{contract.name} {spec.name}",
+            tracking_uid=tracking_uid(spec.name),
+            description=spec.description,
+        )
+        for spec in contract.segments
+    )
 
 
 def stop_on_signals() -> None:

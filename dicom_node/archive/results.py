@@ -49,6 +49,11 @@ def findings_for_ledger(findings: Findings) -> tuple[Mapping[str, Any], ...]:
     for evaluation in findings.evaluations:
         content = asdict(evaluation)
         rows.append({"kind": "evaluation", "name": evaluation.name, "tracking_uid": None, "content": content})
+    for answer in findings.classes:
+        rows.append({"kind": "class", "name": answer.name, "tracking_uid": None, "content": asdict(answer)})
+    for marked in findings.detections:
+        uid = marked.tracking_uid
+        rows.append({"kind": "detection", "name": marked.output, "tracking_uid": uid, "content": asdict(marked)})
     return tuple(rows)
 
 

@@ -244,7 +244,7 @@ finding = Table(
     _id(),
     _site(),
     Column("job_id", Key, ForeignKey("job.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation
+    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation, class, detection
     Column("state", String(16), nullable=False),  # proposed, confirmed, rejected
     Column("name", String(64), nullable=False),
     Column("content", JSON, nullable=False),  # codes, value, unit, segments, provenance
@@ -273,7 +273,7 @@ artifact = Table(
     _id(),
     _site(),
     Column("result_set_id", Key, ForeignKey("result_set.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # seg, sr
+    Column("kind", String(16), nullable=False),  # seg, sr, sr_series, sr_regions
     Column("sop_uid", String(64), nullable=False, unique=True),
     Column("sop_class", String(64), nullable=False),
     Column("series_uid", String(64), nullable=False),

@@ -148,6 +148,8 @@ def _job(ledger: Ledger, record: Job, result: str | None, data_dir: str) -> dict
         "segments": [_segment(content) for content in found if content["kind"] == "segment"],
         "measurements": [_measurement(content, found) for content in found if content["kind"] == "measurement"],
         "evaluations": [_evaluation(content) for content in found if content["kind"] == "evaluation"],
+        "classes": [_class(content) for content in found if content["kind"] == "class"],
+        "detections": [_detection(content) for content in found if content["kind"] == "detection"],
         "artifacts": [plain.artifact(made, data_dir) for made in ledger.artifacts(record.id)],
     }
 
@@ -196,6 +198,32 @@ def _evaluation(content: Mapping[str, Any]) -> dict[str, Any]:
         "presence": content["presence"],
         "reason": content["reason"],
         "source": content.get("source", ""),
+        "state": content["state"],
+    }
+
+
+def _class(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": content["name"],
+        "output": content["output"],
+        "meaning": content["concept"]["meaning"],
+        "presence": content["presence"],
+        "probability": content["probability"],
+        "reason": content["reason"],
+        "source": content["source"],
+        "state": content["state"],
+    }
+
+
+def _detection(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "number": content["number"],
+        "output": content["output"],
+        "meaning": content["concept"]["meaning"],
+        "score": content["score"],
+        "points": [list(point) for point in content["points"]],
+        "measurements": [_measurement({**taken, "state": content["state"]}, ()) for taken in content["measurements"]],
+        "tracking_uid": content["tracking_uid"],
         "state": content["state"],
     }
 

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dicom_node.cli import access, output
+from dicom_node.cli import access, bundles, output
 from dicom_node.cli.output import Json
 
 if TYPE_CHECKING:
     from dicom_node.catalogue import Catalogue
     from dicom_node.domain.contract import ModelContract
+    from dicom_node.domain.output import Output
 
-commands = typer.Typer(no_args_is_help=True, help="Models that can be run: list, show, verify.")
+commands = typer.Typer(no_args_is_help=True, help="Models that can be run: list, show, verify, add, pin.")
 
 ModelArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
+    bundles.register(commands)
     app.add_typer(commands, name="models")
 
 
@@ -105,6 +107,8 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
                 "role": role.name,
                 "modality": role.modality,
                 "minimum_slices": role.minimum_slices,
+                "dimensions": role.dimensions,
+                "grid": str(role.grid),
                 "conditions": list(role.conditions),
                 "prefer": list(role.prefer),
                 "select": [str(selection) for selection in role.select],
@@ -113,6 +117,7 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
             }
             for role in contract.inputs
         ],
+        "outputs": [_output(output) for output in contract.outputs],
         "segments": [{"number": segment.number, "label": segment.label} for segment in contract.segments],
         "measurements": [
             {"name": measurement.name, "kind": measurement.kind, "of": [list(group) for group in measurement.of]}
@@ -125,6 +130,19 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
         "time_limit_seconds": contract.resources.time_limit_s,
         "memory_mb": contract.resources.memory_mb,
     }
+
+
+def _output(output: Output) -> dict[str, Any]:
+    from dicom_node.domain.output import ClassOutput, MaskOutput, ValueOutput
+
+    if isinstance(output, MaskOutput):
+        kind, yields = str(output.form), list(output.segments)
+    elif isinstance(output, ValueOutput):
+        kind, yields = "values", [value.name for value in output.values]
+    else:
+        kind = "classes" if isinstance(output, ClassOutput) else str(output.form)
+        yields = [each.name for each in output.classes]
+    return {"name": output.name, "kind": kind, "key": output.key, "yields": yields}
 
 
 def _print_list(data: dict[str, Any]) -> None:
@@ -164,8 +182,10 @@ def _print_contract(data: dict[str, Any]) -> None:
         for selection in role["select"]:
             output.write(f"  selects    {selection}")
     output.heading("Yields")
-    output.write("segments: " + ", ".join(segment["label"] for segment in data["segments"]))
-    output.write("measurements: " + ", ".join(measurement["name"] for measurement in data["measurements"]))
+    for entry in data["outputs"]:
+        output.write(f"{entry['name']} ({entry['kind']}): {', '.join(entry['yields'])}")
+    if data["measurements"]:
+        output.write("measurements: " + ", ".join(measurement["name"] for measurement in data["measurements"]))
     for evaluation in data["evaluations"]:
         output.write(f"evaluation: {evaluation['meaning']} ({evaluation['source']})")
 

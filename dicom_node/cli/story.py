@@ -57,10 +57,18 @@ def print_job(job: dict[str, Any]) -> None:
     if job["measurements"]:
         output.write()
         rows = [
-            (" and ".join(found["of"]), found["meaning"], number(found["value"]), found["unit_shown"])
+            (" and ".join(found["of"]) or "the series", found["meaning"], number(found["value"]), found["unit_shown"])
             for found in job["measurements"]
         ]
         output.table(("of", "measurement", "value", "unit"), rows)
+    for found in job["classes"]:
+        output.write()
+        output.write(f"{found['meaning']}: {found['presence']}. {found['reason']}.")
+        if found["source"]:
+            output.write(f"  {found['source']}")
+    if job["detections"]:
+        output.write()
+        output.table(("detection", "score", "centre, LPS mm", "measured"), [_detection(d) for d in job["detections"]])
     for found in job["evaluations"]:
         output.write()
         output.write(f"{found['meaning']}: {found['presence']}. {found['reason']}")
@@ -70,6 +78,14 @@ def print_job(job: dict[str, Any]) -> None:
         output.write()
         rows = [(made["kind"].upper(), made["sop_uid"], made["size"], made["path"]) for made in job["artifacts"]]
         output.table(("object", "SOP Instance UID", "bytes", "file"), rows)
+
+
+def _detection(found: dict[str, Any]) -> tuple[object, ...]:
+    points = found["points"]
+    centre = ", ".join(number(sum(axis) / len(points)) for axis in zip(*points, strict=True))
+    measured = ", ".join(f"{m['meaning']} {number(m['value'])} {m['unit_shown']}" for m in found["measurements"])
+    score = "" if found["score"] is None else number(found["score"])
+    return f"{found['meaning']} {found['number']}", score, centre, measured
 
 
 def print_failure(job: dict[str, Any]) -> None:

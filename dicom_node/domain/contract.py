@@ -6,9 +6,12 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dicom_node.domain.finding import Code
+
+if TYPE_CHECKING:
+    from dicom_node.domain.output import Output
 
 _ORDERED = re.compile(r"(smallest|largest)\s+(\w+)")
 _EQUAL = re.compile(r"(\w+)\s*==?\s*(\S(?:.*\S)?)")
@@ -19,6 +22,14 @@ class Status(StrEnum):
 
     RESEARCH = "research"
     CLINICAL = "clinical"
+
+
+class Grid(StrEnum):
+    """How a further series lies to that of the first role."""
+
+    SAME = "same"  # on the same grid, or it is refused
+    RESAMPLE = "resample"  # brought onto that grid, in the same frame of reference
+    OWN = "own"  # as it is; the bundle brings them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,8 @@ class InputRole:
     values: str = ""  # "SUVbw": PET as standardised uptake; empty: as the series gives them
     colour: bool = False  # RGB instead of grey
     maximum_extent_mm: float | None = None  # along each axis of the volume; a larger one is refused
+    dimensions: int = 3  # of the image the bundle gets: 3, or 2 for a series of one slice
+    grid: Grid = Grid.SAME  # of roles after the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +156,7 @@ class ModelContract:
     version: str
     title: str
     manufacturer: str
-    task: str  # segmentation
+    task: str  # segmentation, classification, regression or detection
     status: Status
     intended_use: str
     limits: tuple[str, ...]
@@ -156,6 +169,7 @@ class ModelContract:
     evaluations: tuple[EvaluationSpec, ...]
     resources: Resources
     weights: tuple[Weight, ...] = ()
+    outputs: tuple[Output, ...] = ()
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

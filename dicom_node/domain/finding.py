@@ -75,34 +75,88 @@ class Evaluation:
     source: str = ""  # citation of the criterion
 
 
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A coded statement of a classifier on the series as a whole, or of a detector on whether it found anything."""
+
+    name: str  # of the class in the contract
+    output: str  # name of the output that it is a class of
+    concept: Code
+    presence: Presence
+    probability: float | None  # 0 to 1; None where the model gives none
+    site: Code | None
+    reason: str  # why present, absent, or not evaluated, in a sentence a radiologist can check
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Something that a model marked in the patient."""
+
+    number: int  # of this output, from 1, the best first
+    output: str  # name in the contract
+    concept: Code
+    category: Code
+    site: Code | None
+    points: tuple[tuple[float, float, float], ...]  # LPS mm: one, or the eight corners of a box
+    score: float | None  # as the model gives it, 0 to 1
+    score_concept: Code
+    measurements: tuple[Measurement, ...]  # of this detection, over no segment
+    tracking_id: str
+    tracking_uid: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
     """Everything one job found, on the grid of its reference series.
 
-    ``label_map`` has axes (slice, row, column), dtype uint8, shape of ``grid``; 0 is background. ``frames`` gives
-    for each slice the SOP Instance UID of the image it lies on.
+    Each of ``layers`` is a label map with axes (slice, row, column), dtype uint8, shape of ``grid``; 0 is background.
+    Segments that may overlap lie in different layers; a model without segments has none. ``frames`` gives for each
+    slice the SOP Instance UID of the image it lies on.
     """
 
     grid: VoxelGrid
-    label_map: npt.NDArray[np.uint8]
+    layers: tuple[npt.NDArray[np.uint8], ...]
     frames: tuple[str, ...]
     segments: tuple[Segment, ...]
-    measurements: tuple[Measurement, ...]
-    evaluations: tuple[Evaluation, ...]
+    measurements: tuple[Measurement, ...] = ()  # those over no segment are of the series as a whole
+    evaluations: tuple[Evaluation, ...] = ()
     notes: tuple[str, ...] = ()
+    classes: tuple[Classification, ...] = ()
+    detections: tuple[Detection, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.label_map.shape != self.grid.shape:
-            raise ModelOutputError(f"the label map has shape {self.label_map.shape}, its grid {self.grid.shape}")
-        if self.label_map.dtype != np.uint8:
-            raise ModelOutputError(f"the label map is {self.label_map.dtype}, not uint8")
+        for layer in self.layers:
+            if layer.shape != self.grid.shape:
+                raise ModelOutputError(f"a label map has shape {layer.shape}, its grid {self.grid.shape}")
+            if layer.dtype != np.uint8:
+                raise ModelOutputError(f"a label map is {layer.dtype}, not uint8")
         if len(self.frames) != self.grid.shape[0]:
             raise ModelOutputError(f"{len(self.frames)} source images for {self.grid.shape[0]} slices")
         known = {segment.number for segment in self.segments}
-        found = set(np.unique(self.label_map).tolist()) - {0}
-        if found - known:
-            raise ModelOutputError(f"the label map holds {sorted(found - known)}, which the contract does not name")
+        found = [number for layer in self.layers for number in _numbers(layer)]
+        if set(found) - known:
+            unknown = sorted(set(found) - known)
+            raise ModelOutputError(f"a label map holds {unknown}, which the contract does not name")
+        if len(found) != len(set(found)):
+            raise ModelOutputError("a segment lies in two label maps")
 
     def segment(self, number: int) -> Segment:
         """The segment of that number."""
         return next(segment for segment in self.segments if segment.number == number)
+
+    def held(self) -> frozenset[int]:
+        """Numbers of the segments that have a voxel."""
+        return frozenset(number for layer in self.layers for number in _numbers(layer))
+
+    def mask(self, number: int) -> npt.NDArray[np.bool_]:
+        """The voxels of a segment, axes (slice, row, column)."""
+        inside = np.zeros(self.grid.shape, dtype=np.bool_)
+        for layer in self.layers:
+            inside |= layer == number
+        return inside
+
+
+def _numbers(layer: npt.NDArray[np.uint8]) -> list[int]:
+    """The labels in a map, without background."""
+    return [int(number) for number in np.flatnonzero(np.bincount(layer.ravel(), minlength=1)) if number]

@@ -77,10 +77,11 @@ class Planner:
             return f"not wanted: {decision.reason}"
         if decision.winner is None:
             return self._forwarder.apply(decision, study)
-        waiting = self._waits(rule, study, decision.winner)
-        if waiting:
-            return f"waiting: {waiting}"
-        return self._plan(decision, study, decision.winner)
+        for _, series in decision.chosen():
+            waiting = self._waits(rule, study, series)
+            if waiting:
+                return f"waiting: {waiting}"
+        return self._plan(decision, study)
 
     def _waits(self, rule: RuleSettings, study: StudyView, winner: SeriesView) -> str:
         """Why a chosen series may not be run yet; empty when it may."""
@@ -111,17 +112,21 @@ class Planner:
         due = datetime.fromtimestamp(datetime.now(UTC).timestamp() + seconds, tz=UTC)
         self._later[study_id] = min(due, self._later.get(study_id, due))
 
-    def _plan(self, decision: Decision, study: StudyView, winner: SeriesView) -> str:
-        rule, contract = decision.rule.settings, decision.rule.contract
-        assert contract is not None  # noqa: S101  of a rule that has chosen a series
-        rows = decisions.selection(self._database, winner.id)
-        selected = SelectedSeries(
-            role=contract.inputs[0].name,
-            series_id=winner.id,
-            series_uid=winner.series_instance_uid,
+    def _selected(self, role: str, series: SeriesView) -> SelectedSeries:
+        rows = decisions.selection(self._database, series.id)
+        return SelectedSeries(
+            role=role,
+            series_id=series.id,
+            series_uid=series.series_instance_uid,
             instances=tuple(row_id for row_id, _ in rows),
             digests=tuple(digest for _, digest in rows),
         )
+
+    def _plan(self, decision: Decision, study: StudyView) -> str:
+        rule, contract = decision.rule.settings, decision.rule.contract
+        winner = decision.winner
+        assert contract is not None and winner is not None  # noqa: S101  of a rule that has chosen a series
+        selected = tuple(self._selected(role, series) for role, series in decision.chosen())
         earlier = self._ledger.jobs(study_id=study.id, rule=rule.name)
         rejected = decisions.rejected(self._database, study.id)
         standing = [
@@ -141,12 +146,12 @@ class Planner:
         job_id = self._ledger.plan(
             NewJob(
                 study_id=study.id,
-                key=job_key(study.study_instance_uid, [selected], contract.digest, rule.parameters),
+                key=job_key(study.study_instance_uid, selected, contract.digest, rule.parameters),
                 rule=rule.name,
                 model=contract.name,
                 model_version=contract.version,
                 model_digest=contract.digest,
-                inputs=(selected,),
+                inputs=selected,
                 parameters=rule.parameters,
                 destinations=destinations,
                 withheld=withheld,
@@ -162,8 +167,9 @@ class Planner:
             return "the same images were planned before"
         if question:
             return f"planned job {job_id}, which waits for a person: {question}"
-        log.info("job %d planned: %s on series %s", job_id, contract.name, winner.series_instance_uid)
-        return f"planned job {job_id} on series {winner.series_instance_uid}"
+        series = " and ".join(each.series_uid for each in selected)
+        log.info("job %d planned: %s on series %s", job_id, contract.name, series)
+        return f"planned job {job_id} on series {series}"
 
     def _priority(self, rule: RuleSettings, winner: SeriesView) -> tuple[Priority, str]:
         """The more urgent of what the rule and the called AE title say; the order has its say in the ledger."""
@@ -187,21 +193,23 @@ def _useful_until(rule: RuleSettings, last_received: datetime) -> datetime | Non
     return None if rule.useful_for is None else last_received + timedelta(seconds=rule.useful_for)
 
 
-def _same_selection(earlier: tuple[SelectedSeries, ...], selected: SelectedSeries) -> bool:
-    return [(e.role, e.series_id, e.instances) for e in earlier] == [
-        (selected.role, selected.series_id, selected.instances)
-    ]
+def _same_selection(earlier: tuple[SelectedSeries, ...], selected: tuple[SelectedSeries, ...]) -> bool:
+    return {(e.role, e.series_id, e.instances) for e in earlier} == {
+        (s.role, s.series_id, s.instances) for s in selected
+    }
 
 
-def _question(rule: RuleSettings, earlier: Sequence[Job], selected: SelectedSeries) -> str:
+def _question(rule: RuleSettings, earlier: Sequence[Job], selected: Sequence[SelectedSeries]) -> str:
     """What a person is to decide before a result is replaced; empty when it may be without asking."""
     replaced = next((job for job in earlier if job.state == JobState.DONE), None)
     if replaced is None:
         return ""
     had = sum(len(series.instances) for series in replaced.inputs)
-    change = f"job {replaced.id} had {had} images, now there are {len(selected.instances)}"
-    if replaced.inputs[0].series_id != selected.series_id:
-        change += f" in another series, {selected.series_uid}"
+    now = sum(len(series.instances) for series in selected)
+    change = f"job {replaced.id} had {had} images, now there are {now}"
+    known = {series.series_id for series in replaced.inputs}
+    if others := [series.series_uid for series in selected if series.series_id not in known]:
+        change += f" in another series, {', '.join(others)}"
     if rule.late == "ask":
         return f"{change}; is its result to be replaced?"
     age_s = (datetime.now(UTC) - replaced.created_at).total_seconds()

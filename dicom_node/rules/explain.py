@@ -38,6 +38,15 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "winner": decision.winner.series_instance_uid if decision.winner else None,
         "reason": decision.reason,
         "series": [_verdict(verdict, _standing(decision, verdict)) for verdict in decision.verdicts],
+        "further": [
+            {
+                "role": other.rule.role.name if other.rule.role else None,
+                "winner": other.winner.series_instance_uid if other.winner else None,
+                "reason": other.reason,
+                "series": [_verdict(verdict, _standing(other, verdict)) for verdict in other.verdicts],
+            }
+            for other in decision.further
+        ],
     }
 
 

@@ -76,6 +76,7 @@ class Rule:
     role: InputRole | None  # the series the model needs
     conditions: tuple[tuple[ListName, Condition], ...]
     preferences: tuple[Preference, ...]  # the rule's, then the model's
+    further: tuple[Rule, ...] = ()  # one per other series the model needs, with the model's conditions alone
 
     @property
     def name(self) -> str:
@@ -93,6 +94,12 @@ class Decision:
     verdicts: tuple[SeriesVerdict, ...]  # the winner, then the other matches from best to worst, then the rest
     reason: str
     forwarded: tuple[SeriesView, ...] = ()  # of a rule without a model: every series that matches
+    further: tuple[Decision, ...] = ()  # on the other series the model needs
+
+    def chosen(self) -> tuple[tuple[str, SeriesView], ...]:
+        """Role and series of each input; empty where the model is not to run."""
+        decisions = (self, *self.further) if self.matched else ()
+        return tuple((d.rule.role.name, d.winner) for d in decisions if d.winner and d.rule.role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +132,48 @@ class RuleSet:
 
     def decide(self, study: StudyView, rule: Rule) -> Decision:
         """Judge every series of ``study``. The order of its series changes nothing."""
-        verdicts = [_judge(rule, series) for series in study.series]
         if rule.contract is None:
-            return _forwarding(rule, verdicts)
-        matching = _ordered(verdict for verdict in verdicts if verdict.matched)
-        others = sorted((verdict for verdict in verdicts if not verdict.matched), key=_nearest_first)
-        ranked = tuple(_placed(matching, position) for position in range(len(matching)))
-        winner = ranked[0].series if ranked else None
-        reason = _reason_to_choose(ranked) if ranked else _reason_to_refuse(others)
-        return Decision(rule, winner is not None, winner, (*ranked, *others), reason)
+            return _forwarding(rule, [_judge(rule, series) for series in study.series])
+        first = _choose(rule, study.series)
+        chosen: list[Decision] = [first]
+        for role in rule.further if first.winner else ():
+            taken = {decision.winner.id for decision in chosen if decision.winner}
+            other = _choose(role, [series for series in study.series if series.id not in taken], beside=first.winner)
+            if other.winner is None:
+                reason = f"there is no series for {_role_of(role)}: {other.reason}"
+                return Decision(rule, False, None, first.verdicts, reason)
+            chosen.append(other)
+        told = "; ".join([first.reason, *(f"{_role_of(other.rule)}: {other.reason}" for other in chosen[1:])])
+        return Decision(rule, first.matched, first.winner, first.verdicts, told, further=tuple(chosen[1:]))
 
     def decide_all(self, study: StudyView) -> tuple[Decision, ...]:
         """The decision of every rule, in the order of the configuration."""
         return tuple(self.decide(study, rule) for rule in self.rules)
+
+
+def _choose(rule: Rule, series: Sequence[SeriesView], beside: SeriesView | None = None) -> Decision:
+    """The best series for one role; ``beside`` is that of the first role, with which it must share its frame."""
+    verdicts = [_judge(rule, each) if _in_frame(each, beside) else _elsewhere(each) for each in series]
+    matching = _ordered(verdict for verdict in verdicts if verdict.matched)
+    others = sorted((verdict for verdict in verdicts if not verdict.matched), key=_nearest_first)
+    ranked = tuple(_placed(matching, position) for position in range(len(matching)))
+    winner = ranked[0].series if ranked else None
+    reason = _reason_to_choose(ranked) if ranked else _reason_to_refuse(others)
+    return Decision(rule, winner is not None, winner, (*ranked, *others), reason)
+
+
+def _role_of(rule: Rule) -> str:
+    return rule.role.name if rule.role else ""
+
+
+def _in_frame(series: SeriesView, beside: SeriesView | None) -> bool:
+    """Whether both lie in one frame of reference, as far as their headers tell."""
+    frames = [each.attributes.get("FrameOfReferenceUID") for each in (series, beside) if each]
+    return len({frame for frame in frames if frame}) < 2
+
+
+def _elsewhere(series: SeriesView) -> SeriesVerdict:
+    return SeriesVerdict(series, False, (), "no match: it lies in another frame of reference than the first input", ())
 
 
 def described(values: Mapping[str, Value | Unknown]) -> str:
@@ -163,7 +199,7 @@ def _compile_rule(
         known = ", ".join(sorted(contracts)) or "none"
         place = _place(configuration, ("rules", index, "model"))
         raise place.error(f"there is no model {rule.model!r} (known: {known})", "see: dicom-node models list")
-    role, of_role = _role(contract) if contract else (None, [])
+    of_role = _conditions_of_role(contract, 0) if contract else []
     lists: tuple[tuple[ListName, Sequence[str]], ...] = (("all", rule.all), ("any", rule.any), ("none", rule.none))
     of_rule = [
         (name, compile_condition(text, _place(configuration, ("rules", index, name, position))))
@@ -174,12 +210,20 @@ def _compile_rule(
         _preference(text, _place(configuration, ("rules", index, "prefer", position)))
         for position, text in enumerate(rule.prefer)
     ]
-    if contract and role:
-        preferences += [
-            _preference(text, _contract_place(contract, f"inputs[1].prefer[{position}]"))
-            for position, text in enumerate(role.prefer, start=1)
-        ]
-    return Rule(rule, contract, role, (*of_role, *of_rule), tuple(preferences))
+    if contract is None:
+        return Rule(rule, None, None, tuple(of_rule), tuple(preferences))
+    preferences += _preferences_of_role(contract, 0)
+    further = tuple(
+        Rule(
+            rule,
+            contract,
+            contract.inputs[at],
+            tuple(_conditions_of_role(contract, at)),
+            tuple(_preferences_of_role(contract, at)),
+        )
+        for at in range(1, len(contract.inputs))
+    )
+    return Rule(rule, contract, contract.inputs[0], (*of_role, *of_rule), tuple(preferences), further)
 
 
 def _check_keys(configuration: Configuration, index: int, rule: RuleSettings) -> None:
@@ -211,12 +255,9 @@ def _contract_place(contract: ModelContract, key: str) -> Place:
     return Place(contract.folder / "model.toml", None, key)
 
 
-def _role(contract: ModelContract) -> tuple[InputRole, list[tuple[ListName, Condition]]]:
-    """The model's one input, and what it asks of a series."""
-    if len(contract.inputs) != 1:
-        place = _contract_place(contract, "inputs")
-        raise place.error(f"the model needs {len(contract.inputs)} series; a rule chooses one", "give it one input")
-    role = contract.inputs[0]
+def _conditions_of_role(contract: ModelContract, at: int) -> list[tuple[ListName, Condition]]:
+    """What the model asks of the series of one of its inputs."""
+    role = contract.inputs[at]
     texts: list[tuple[ListName, str, str]] = []
     if role.modality:
         texts.append(("role", "modality", f"Modality == {json.dumps(role.modality)}"))
@@ -225,8 +266,16 @@ def _role(contract: ModelContract) -> tuple[InputRole, list[tuple[ListName, Cond
         frames = f"has(NumberOfFrames) && NumberOfFrames >= {least}"
         texts.append(("role", "minimum_slices", f"instances >= {least} || {frames}"))
     texts += [("contract", f"conditions[{n}]", text) for n, text in enumerate(role.conditions, start=1)]
-    return role, [
-        (name, compile_condition(text, _contract_place(contract, f"inputs[1].{key}"))) for name, key, text in texts
+    return [
+        (name, compile_condition(text, _contract_place(contract, f"inputs[{at + 1}].{key}")))
+        for name, key, text in texts
+    ]
+
+
+def _preferences_of_role(contract: ModelContract, at: int) -> list[Preference]:
+    return [
+        _preference(text, _contract_place(contract, f"inputs[{at + 1}].prefer[{position}]"))
+        for position, text in enumerate(contract.inputs[at].prefer, start=1)
     ]
 
 

@@ -91,7 +91,7 @@ def measurement_table(measurements: Sequence[Mapping[str, Any]]) -> dict[str, An
     for found in measurements:
         column = (found["meaning"], found["unit_shown"])
         columns[column] = None
-        rows.setdefault(" and ".join(found["of"]), {})[column] = found["value"]
+        rows.setdefault(" and ".join(found["of"]) or "The series", {})[column] = found["value"]
     return {
         "columns": [{"meaning": meaning, "unit": unit} for meaning, unit in columns],
         "rows": [{"of": of, "values": [values.get(column) for column in columns]} for of, values in rows.items()],

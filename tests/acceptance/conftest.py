@@ -91,7 +91,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     serve_bundle(folder / "quick")
     serve_bundle(folder / "raises", "raise ValueError('there is no tissue in this')")
-    serve_bundle(folder / "hangs", "__import__('time').sleep(600)", time_limit_s=3.0)
+    serve_bundle(folder / "hangs", "import time; time.sleep(600)", time_limit_s=3.0)
     serve_bundle(folder / "eats", "hoard = [torch.ones(2**26) for _ in range(1000)]", memory_mb=600)
     return folder
 

@@ -33,7 +33,7 @@ def mortal(installed: Path, pacs: Orthanc, tmp_path_factory: pytest.TempPathFact
     A short lease makes the job tell often what it is doing.
     """
     models = tmp_path_factory.mktemp("slow_models")
-    serve_bundle(models / "slow", "__import__('time').sleep(3)")
+    serve_bundle(models / "slow", "import time; time.sleep(3)")
     served = InstalledNode(installed, tmp_path_factory.mktemp("mortal"), pacs, RULES, (models,), lease_seconds=3)
     try:
         served.start()

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node import pins
 from dicom_node.catalogue import Catalogue, digest_of, load_contract
 from dicom_node.domain.contract import Status
 from dicom_node.errors import ContractError
-from dicom_node.settings import ModelSettings, Settings
+from dicom_node.settings import ModelSettings, NodeSettings, Settings
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "ct_lung_density"
 
@@ -59,7 +60,7 @@ def test_a_broken_bundle_is_never_replaced_by_a_shipped_one_of_its_name(bundle: 
 
     catalogue = Catalogue.load(settings(bundle.parent))
 
-    assert catalogue.names() == ()
+    assert "ct_lung_density" not in catalogue.names()
     assert [problem.folder for problem in catalogue.problems] == [bundle]
     with pytest.raises(ContractError, match="LICENSE is missing"):
         catalogue.get("ct_lung_density")
@@ -207,3 +208,31 @@ def test_the_digest_follows_every_file_but_caches(bundle: Path) -> None:
     added = digest_of(bundle)
     (bundle / "scripts/more.py").rename(bundle / "scripts/other.py")
     assert len({before, added, digest_of(bundle)}) == 3
+
+
+class TestPins:
+    """Of the site's own bundles: what stands out is refused until somebody pins it, and what changed, again."""
+
+    def served(self, bundle: Path, data_dir: Path) -> tuple[list[str], list[str]]:
+        own = Settings(models=ModelSettings(folders=(bundle,)), node=NodeSettings(data_dir=data_dir))
+        catalogue = Catalogue.load(own)
+        return [p.error.reason for p in catalogue.problems], [
+            c.digest for c in catalogue.contracts if c.folder == bundle
+        ]
+
+    def test_a_bundle_that_only_computes_is_served(self, bundle: Path, tmp_path: Path) -> None:
+        assert self.served(bundle, tmp_path) == ([], [digest_of(bundle)])
+
+    def test_another_is_refused_until_it_is_pinned(self, bundle: Path, tmp_path: Path) -> None:
+        rewrite(bundle, "import torch\n", "import torch\nimport socket\n", "scripts/lungs.py")
+        assert self.served(bundle, tmp_path) == (["not-pinned"], [])
+
+        pins.write(tmp_path, "ct_lung_density", digest_of(bundle))
+
+        assert self.served(bundle, tmp_path) == ([], [digest_of(bundle)])
+
+    def test_a_pinned_one_that_changed_is_refused(self, bundle: Path, tmp_path: Path) -> None:
+        pins.write(tmp_path, "ct_lung_density", digest_of(bundle))
+        rewrite(bundle, "import torch\n", "import torch  # changed\n", "scripts/lungs.py")
+
+        assert self.served(bundle, tmp_path) == (["digest-changed"], [])

@@ -6,7 +6,6 @@ frame is RAS; MONAI's transforms turn a volume silently where ``space`` is not s
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,37 +20,61 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 
-from dicom_node.errors import ContractError, ModelOutputError
+from dicom_node.errors import ContractError
+from workers.inference import weights
 from workers.inference.failures import innermost
+from workers.inference.ladder import Ladder
+from workers.inference.outputs import Array, Frame, collect
 
 Float64 = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
 
 # Transforms that read or write files; arrays come and go in memory instead.
 _FILE_TRANSFORMS = ("LoadImage", "SaveImage")
 _PRED = "pred"
-_LARGEST_LABEL = 255
-_AFFINE_TOLERANCE_MM = 1e-2
+_NETWORK = "network"  # what the network returned, before the postprocessing
+_NETWORKS = "networks"  # of an ensemble: a list; its outputs go to pred_keys
+_LABEL = "label"  # truth, which there is none of
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One volume: ``array`` float32 (slice, row, column), and the affine of its transpose (W, H, D) to RAS mm."""
+    """One volume: ``array`` float32 (slice, row, column[, RGB]), and the affine of its transpose (W, H, D) to RAS mm.
+
+    With two ``dimensions`` it has one slice, and the bundle gets an image (W, H).
+    """
 
     array: Array
     ras_affine: Float64  # 4x4
+    dimensions: int = 3
+
+    def image(self) -> Array:
+        """As MONAI has it: (W, H, D), or (W, H), in colour with the channels first."""
+        return self.array.T if self.dimensions == 3 else self.array[0].T
+
+    @property
+    def in_colour(self) -> bool:
+        """Whether ``array`` is RGB: (slice, row, column, channel)."""
+        return self.array.ndim == 4
 
 
 class Bundle:
     """A bundle that has been loaded and can be run again and again."""
 
-    def __init__(self, folder: Path, configuration: str, weights: Mapping[str, str], device: torch.device) -> None:
-        """Load it; ``weights`` maps files of the bundle to their SHA-256.
+    def __init__(
+        self,
+        folder: Path,
+        configuration: str,
+        listed: Mapping[str, str],
+        device: torch.device,
+        outputs: list[dict[str, Any]],
+    ) -> None:
+        """Load it; ``listed`` maps files of the bundle to their SHA-256, ``outputs`` are those of the contract.
 
         Raises:
             ContractError: the configuration or the weights cannot be used; names the file and what is wrong.
         """
         self.device = device
+        self._outputs = outputs
         self._file = folder / configuration
         parser = _parsed(folder, self._file, device)
         self._image_key = str(parser.get("image_key", "image"))
@@ -60,10 +83,22 @@ class Bundle:
         self._inferer = self._part(parser, "inferer")
         for part in (self._preprocessing, self._postprocessing):
             _drop_file_transforms(part)
-        network = self._part(parser, "network_def")
-        _load_weights(network, folder, weights)
-        self._network = network.to(device).eval()
+            _expect_no_truth(part)
+        self._networks = [network.to(device).eval() for network in self._built(parser, folder, listed)]
+        self._pred_keys = _pred_keys(parser, len(self._networks))
+        self._ladder = Ladder(self._inferer, device)
         self._mixed_precision = device.type == "cuda" and bool(parser.get("evaluator", {}).get("amp", False))
+
+    def _built(self, parser: ConfigParser, folder: Path, listed: Mapping[str, str]) -> list[Any]:
+        """The network with its weights, or those of an ensemble."""
+        weights.check_files(folder, listed)
+        scripted = weights.torchscript(listed)
+        if scripted:
+            return [weights.load_torchscript(folder / path) for path in scripted]
+        ensemble = _NETWORKS in parser
+        networks = list(self._part(parser, _NETWORKS)) if ensemble else [self._part(parser, "network_def")]
+        weights.load_into(networks, folder, listed)
+        return networks
 
     def _part(self, parser: ConfigParser, key: str, *, needed: bool = True) -> Any:
         if key not in parser:
@@ -85,14 +120,22 @@ class Bundle:
                 remedy="run the bundle with `python -m monai.bundle run` to see the same error",
             ) from error
 
-    def run(self, inputs: Mapping[str, Input], progress: Callable[[str], None]) -> tuple[Array, dict[str, float]]:
-        """Label map as uint8 (slice, row, column) on the grid of the first input, and seconds per step.
+    def rung(self, at: int) -> str:
+        """How the sliding window runs on that rung, in words."""
+        return str(self._ladder.rungs[at])
+
+    def run(
+        self, inputs: Mapping[str, Input], progress: Callable[[str], None], rung: int = 0
+    ) -> tuple[dict[str, Array], dict[str, float], int]:
+        """The arrays of the contract's outputs, as :mod:`workers.inference.outputs` has them, and seconds per step.
+
+        Last comes the rung of the ladder that had memory enough, from ``rung`` on; a later run may begin there.
 
         A single input goes in under the bundle's image key; several go in under their roles' names, and the bundle's
         preprocessing joins them.
 
         Raises:
-            ModelOutputError: what came out is not a label map on that grid.
+            ModelOutputError: what came out is not what the contract says.
             Exception: whatever the bundle raises.
         """
         names = [self._image_key] if len(inputs) == 1 else list(inputs)
@@ -109,15 +152,25 @@ class Bundle:
             progress("inference")
             with _timed(seconds, "inference"), self._precision():
                 x = data[self._image_key][None].to(self.device)
-                data[_PRED] = self._inferer(x, self._network)[0]
+                found, rung = self._ladder.run(lambda: self._inferred(x), rung, progress)
+                data.update(found)
                 self._wait()
             progress("postprocessing")
             with _timed(seconds, "postprocessing"):
+                before = data[self._pred_keys[0]]
+                data.update(before if isinstance(before, Mapping) else {})
                 data = self._postprocessing(data) if self._postprocessing else data
-                labels = _label_map(data, self._image_key, reference)
+                data = {_NETWORK: before, **data} if isinstance(data, Mapping) else data
+                shape = reference.image().shape[-reference.dimensions :]
+                frame = Frame(shape, reference.ras_affine, self._image_key)
+                arrays = collect(data, self._outputs, frame)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return labels, seconds
+        return arrays, seconds, rung
+
+    def _inferred(self, x: torch.Tensor) -> dict[str, Any]:
+        pairs = zip(self._pred_keys, self._networks, strict=True)
+        return {key: _first(self._inferer(x, network)) for key, network in pairs}
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cuda") if self._mixed_precision else nullcontext()
@@ -164,10 +217,15 @@ def versions(device: torch.device) -> dict[str, str]:
 def _parsed(folder: Path, file: Path, device: torch.device) -> ConfigParser:
     parser = ConfigParser()
     try:
-        parser.read_config(str(file))
-        metadata = file.parent / "metadata.json"
-        if metadata.exists():
-            parser.read_meta(str(metadata))
+        if file.suffix == ".ts":
+            parser.read_config(weights.embedded_configuration(file))
+        else:
+            parser.read_config(str(file))
+            metadata = file.parent / "metadata.json"
+            if metadata.exists():
+                parser.read_meta(str(metadata))
+    except ContractError:
+        raise
     except Exception as error:
         raise ContractError(
             f"cannot be read: {innermost(error)}", file=file, remedy="correct the file, or restore it from its source"
@@ -177,6 +235,14 @@ def _parsed(folder: Path, file: Path, device: torch.device) -> ConfigParser:
     _disable_file_transforms(parser.config)
     parser.parse(True)
     return parser
+
+
+def _pred_keys(parser: ConfigParser, count: int) -> list[str]:
+    """Where each network's output goes: ``pred``, or for an ensemble the keys that its postprocessing joins."""
+    if count == 1:
+        return [_PRED]
+    keys = parser.get("pred_keys") or [f"{_PRED}{number}" for number in range(count)]
+    return [str(key) for key in keys][:count] if len(keys) >= count else [f"{_PRED}{n}" for n in range(count)]
 
 
 def _disable_file_transforms(node: Any) -> None:
@@ -197,101 +263,33 @@ def _drop_file_transforms(compose: Any) -> None:
         compose.transforms = [t for t in compose.transforms if not _is_file_transform(type(t).__name__)]
 
 
+def _expect_no_truth(compose: Any) -> None:
+    """Have transforms that also treat the truth do without it, as when a configuration of training is reused."""
+    for transform in getattr(compose, "transforms", ()):
+        if _LABEL in getattr(transform, "keys", ()):
+            transform.allow_missing_keys = True
+
+
 def _is_file_transform(name: str) -> bool:
     return name.startswith(_FILE_TRANSFORMS)
 
 
-def _load_weights(network: Any, folder: Path, weights: Mapping[str, str]) -> None:
-    unlisted = [path for path in ("models/model.pt",) if (folder / path).exists() and path not in weights]
-    if unlisted or (not weights and any(True for _ in network.parameters())):
-        raise ContractError(
-            "the network has weights, but model.toml lists none"
-            if not unlisted
-            else f"{unlisted[0]} is there, but model.toml does not list it",
-            file=folder / "model.toml",
-            key="weights",
-            remedy="list the file with its sha256 and source under [[weights]]",
-        )
-    for path, sha256 in weights.items():
-        _check_digest(folder, path, sha256)
-    if weights:
-        chosen = "models/model.pt" if "models/model.pt" in weights else next(iter(weights))
-        _load_state(network, folder / chosen)
-
-
-def _check_digest(folder: Path, path: str, sha256: str) -> None:
-    file = (folder / path).resolve()
-    if not file.is_relative_to(folder.resolve()) or not file.is_file():
-        raise ContractError(
-            "the weights are not there", file=folder / path, remedy="download them from the source named in model.toml"
-        )
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise ContractError(
-            f"the weights are not those of the contract (SHA-256 {found}, model.toml says {sha256})",
-            file=file,
-            remedy="download them again, or correct model.toml if they were replaced on purpose",
-        )
-
-
-def _load_state(network: Any, file: Path) -> None:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        for wrapper in ("model", "state_dict"):
-            if isinstance(state.get(wrapper), Mapping):
-                state = state[wrapper]
-        network.load_state_dict(state)
-    except Exception as error:
-        first = innermost(error).splitlines()
-        raise ContractError(
-            f"the weights do not fit the network: {' '.join(line.strip() for line in first[:3])}",
-            file=file,
-            remedy="use the model.pt (state dict) that belongs to this configuration",
-        ) from error
-
-
 def _tensor(volume: Input, name: str) -> MetaTensor:
-    array = torch.from_numpy(np.ascontiguousarray(volume.array.T))
-    meta = {"space": "RAS", "original_channel_dim": "no_channel", "filename_or_obj": name}
+    array = torch.from_numpy(np.ascontiguousarray(volume.image()))
+    channels = 0 if volume.in_colour else "no_channel"
+    meta = {"space": "RAS", "original_channel_dim": channels, "filename_or_obj": name}
     return MetaTensor(array, affine=torch.from_numpy(volume.ras_affine), meta=meta)
 
 
 def _with_channel(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor[None] for name, tensor in data.items()}
+    return {
+        name: tensor[None] if tensor.meta["original_channel_dim"] == "no_channel" else tensor
+        for name, tensor in data.items()
+    }
 
 
-def _label_map(data: Mapping[str, Any], image_key: str, reference: Input) -> Array:
-    pred = data.get(_PRED) if isinstance(data, Mapping) else None
-    if pred is None:
-        raise ModelOutputError("the postprocessing returned no 'pred'", remedy="correct the bundle's postprocessing")
-    values = pred.detach().cpu().numpy() if isinstance(pred, torch.Tensor) else np.asarray(pred)
-    expected = reference.array.shape[::-1]
-    if values.shape == (1, *expected):
-        values = values[0]
-    if values.shape != expected:
-        raise ModelOutputError(
-            f"'pred' has the shape {values.shape}, not that of the input {expected} with one channel (W, H, D)",
-            remedy="end the postprocessing with Invertd and AsDiscreted(argmax=true), so that it gives one label map",
-        )
-    placed = pred if isinstance(pred, MetaTensor) else data.get(image_key)
-    affine = placed.affine.cpu().numpy() if isinstance(placed, MetaTensor) else reference.ras_affine
-    if not np.allclose(affine, reference.ras_affine, atol=_AFFINE_TOLERANCE_MM):
-        raise ModelOutputError(
-            "'pred' lies on another grid than the input (its affine differs)",
-            remedy="add Invertd to the postprocessing, for every spatial transform of the preprocessing",
-        )
-    return _as_labels(values)
-
-
-def _as_labels(values: Array) -> Array:
-    lowest, highest = float(values.min()), float(values.max())
-    if not (lowest >= 0 and highest <= _LARGEST_LABEL):
-        raise ModelOutputError(f"'pred' holds values from {lowest} to {highest}, labels are 0 to {_LARGEST_LABEL}")
-    labels = values.astype(np.uint8)
-    if not np.issubdtype(values.dtype, np.integer) and not np.array_equal(labels, values):
-        raise ModelOutputError(
-            "'pred' holds fractions, not labels",
-            remedy="add AsDiscreted to the postprocessing, after Invertd or with nearest_interp=true before it",
-        )
-    return np.ascontiguousarray(labels.T)
+def _first(returned: Any) -> Any:
+    """The one item of the batch that a network returned: a tensor, or a mapping of tensors."""
+    if isinstance(returned, Mapping):
+        return {key: _first(value) for key, value in returned.items()}
+    return returned[0]

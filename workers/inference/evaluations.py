@@ -26,7 +26,7 @@ def _evaluated(
 ) -> Evaluation:
     segments = contract.segment_numbers(wanted.of)
     decisive = next((m for m in measurements if m.name == wanted.measurement and m.segments == segments), None)
-    obstacles = [*_missing(contract, wanted, measurements), *_misfits(wanted.protocol, attributes)]
+    obstacles = [*_missing(contract, wanted, measurements), *misfits(wanted.protocol, attributes)]
     if decisive is None or obstacles:
         presence = Presence.NOT_EVALUATED
         reason = "; ".join(obstacles) or f"{wanted.measurement} was not measured"
@@ -57,7 +57,8 @@ def _missing(contract: ModelContract, wanted: EvaluationSpec, measurements: Sequ
             yield f"{label} was not found"
 
 
-def _misfits(protocol: Sequence[ProtocolBound], attributes: Mapping[str, Any]) -> Iterator[str]:
+def misfits(protocol: Sequence[ProtocolBound], attributes: Mapping[str, Any]) -> Iterator[str]:
+    """What of an acquisition does not fit a protocol, in words."""
     for bound in protocol:
         value = attributes.get(bound.keyword)
         items = value if isinstance(value, list | tuple) else [value]

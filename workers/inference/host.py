@@ -82,7 +82,7 @@ class Host:
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit_mb * 2**20 / total), chosen)
         started = time.perf_counter()
         self._progress("loading")
-        self._bundle = bundle.Bundle(folder, order["configuration"], order["weights"], chosen)
+        self._bundle = bundle.Bundle(folder, order["configuration"], order["weights"], chosen, order["outputs"])
         seconds = {"start": started - began, "load": time.perf_counter() - started}
         return {"is": "loaded", "versions": bundle.versions(chosen) | {"sandbox": str(level)}, "seconds": seconds}
 
@@ -94,11 +94,15 @@ class Host:
         inputs = {}
         for index, told in enumerate(order["inputs"]):
             array = wire.mapped(os.dup(descriptors[index]), np.float32, tuple(told["shape"]))
-            inputs[told["role"]] = Input(array, np.asarray(told["ras_affine"], dtype=np.float64))
-        labels, seconds = self._bundle.run(inputs, self._progress)
+            affine = np.asarray(told["ras_affine"], dtype=np.float64)
+            inputs[told["role"]] = Input(array, affine, told["dimensions"])
+        arrays, seconds, rung = self._bundle.run(inputs, self._progress, order["rung"])
         with os.fdopen(os.dup(descriptors[-1]), "r+b") as output:
-            labels.tofile(output)
-        return {"is": "done", "seconds": seconds}
+            for array in arrays.values():
+                array.tofile(output)
+        told_arrays = [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
+        words = self._bundle.rung(rung) if rung else ""
+        return {"is": "done", "seconds": seconds, "arrays": told_arrays, "rung": rung, "rung_words": words}
 
     def _progress(self, step: str) -> None:
         wire.send(self._connection, {"is": "progress", "step": step})
@@ -138,6 +142,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
         "kind": kind,
         "message": (str(error) if mine else failures.innermost(error))[:_LONGEST_TEXT],
         "remedy": error.remedy if isinstance(error, DicomNodeError) else "",
+        "reason": error.reason if isinstance(error, DicomNodeError) else "",
         "traceback": failures.formatted(error)[-_LONGEST_TEXT:],
     }
 

@@ -33,7 +33,7 @@ from dicom_node.errors import (
     ModelTimeout,
 )
 from workers import device as devices
-from workers.inference import failures, wire
+from workers.inference import failures, returns, wire
 from workers.inference.volume import Volume
 
 _LOOK_EVERY_S = 0.1
@@ -91,6 +91,7 @@ class HostProcess:
             "folder": str(contract.folder.resolve()),
             "configuration": contract.configuration,
             "weights": {weight.path: weight.sha256 for weight in contract.weights},
+            "outputs": returns.orders(contract),
             "device": self._device,
             "scratch": str(self._scratch),
             "gpu_memory_mb": contract.resources.gpu_memory_mb,
@@ -100,8 +101,13 @@ class HostProcess:
         self.versions = {str(key): str(value) for key, value in answer["versions"].items()}
         self.seconds = {str(key): float(value) for key, value in answer["seconds"].items()}
 
-    def run(self, volumes: Mapping[str, Volume], watch: Watch) -> tuple[npt.NDArray[np.uint8], dict[str, float]]:
-        """The label map, uint8 (slice, row, column) on the first volume's grid, and seconds per step.
+    def run(
+        self, volumes: Mapping[str, Volume], watch: Watch, rung: int = 0
+    ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float], tuple[int, str]]:
+        """The arrays of the contract's outputs (:mod:`workers.inference.outputs`), and seconds per step.
+
+        Last comes the rung of the ladder of :mod:`workers.inference.ladder` on which memory sufficed, from ``rung`` on,
+        and in words what it means; no words for the first.
 
         Raises:
             ModelRaised, ModelTimeout, ModelOutOfMemory, ModelCrashed, ModelOutputError: as named.
@@ -113,17 +119,17 @@ class HostProcess:
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
             output = stack.enter_context(wire.shared_file(int(np.prod(shape))))
-            order = {"do": "run", "inputs": [_told(role, volume) for role, volume in volumes.items()]}
+            dimensions = {role.name: role.dimensions for role in self.contract.inputs}
+            inputs = [_told(role, volume, dimensions[role]) for role, volume in volumes.items()]
+            order = {"do": "run", "inputs": inputs, "rung": rung}
             sent = time.perf_counter()
             answer = self._ask(order, [file.fileno() for file in (*files, output)], watch)
             received = time.perf_counter()
             output.seek(0)
-            labels = np.frombuffer(output.read(), dtype=np.uint8)
-        if labels.size != np.prod(shape):
-            raise self._ended(f"the process of {self.contract.name} returned {labels.size} voxels")
+            arrays = returns.checked(self.contract, answer["arrays"], output.read(), shape)
         seconds = {str(key): float(value) for key, value in answer["seconds"].items()}
         seconds["transfer"] = (sent - began) + (time.perf_counter() - received)
-        return labels.reshape(shape), seconds
+        return arrays, seconds, (int(answer["rung"]), str(answer["rung_words"]))
 
     def is_alive(self) -> bool:
         """Whether it can take another order."""
@@ -183,7 +189,10 @@ class HostProcess:
             case "contract":
                 return ContractError(text, remedy=remedy)
             case "output":
-                return ModelOutputError(f"{name}: {text}", remedy=remedy, traceback=traceback, output=output)
+                reason = str(message.get("reason")) or None
+                return ModelOutputError(
+                    f"{name}: {text}", reason=reason, remedy=remedy, traceback=traceback, output=output
+                )
             case "memory":
                 return self._out_of_memory(f"could not get the memory it asked for ({text})", traceback)
         return ModelRaised(
@@ -231,8 +240,9 @@ def _arguments(theirs: socket.socket) -> tuple[int, int, int]:
     return theirs.fileno(), os.getpid(), int(threading.current_thread() is threading.main_thread())
 
 
-def _told(role: str, volume: Volume) -> dict[str, Any]:
-    return {"role": role, "shape": volume.grid.shape, "ras_affine": volume.grid.ras_affine_whd().tolist()}
+def _told(role: str, volume: Volume, dimensions: int) -> dict[str, Any]:
+    affine = volume.grid.ras_affine_whd().tolist()
+    return {"role": role, "shape": volume.array.shape, "ras_affine": affine, "dimensions": dimensions}
 
 
 def resident_mb(pid: int) -> float:

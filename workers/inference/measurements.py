@@ -10,7 +10,7 @@ A contract names what it wants by ``kind`` and parameters:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +112,7 @@ def check(contract: ModelContract) -> None:
 
 
 def measure(
-    contract: ModelContract, hu: Values, grid: VoxelGrid, label_map: npt.NDArray[np.uint8]
+    contract: ModelContract, hu: Values, grid: VoxelGrid, layers: Sequence[npt.NDArray[np.uint8]]
 ) -> tuple[Measurement, ...]:
     """Take the contract's measurements.
 
@@ -120,7 +120,8 @@ def measure(
         contract: What is asked for.
         hu: Attenuation, axes (slice, row, column), the shape of ``grid``.
         grid: Where the voxels are.
-        label_map: Segment numbers, same axes and shape; 0 is background.
+        layers: Label maps of segment numbers, same axes and shape; 0 is background. A voxel that two segments of
+            different layers share counts once where they are measured together.
 
     Over segments that are empty together only the volume is given, as 0: nothing else has a value there.
 
@@ -129,19 +130,40 @@ def measure(
         ModelOutputError: the shapes differ.
     """
     check(contract)
-    if not hu.shape == label_map.shape == grid.shape:
-        raise ModelOutputError(f"image {hu.shape}, label map {label_map.shape} and grid {grid.shape} differ in shape")
-    inside = label_map > 0
-    numbers, values = label_map[inside], hu[inside]
-    by_segment = {segment.number: values[numbers == segment.number] for segment in contract.segments}
+    if not contract.measurements:
+        return ()
+    for layer in layers:
+        if not hu.shape == layer.shape == grid.shape:
+            raise ModelOutputError(f"image {hu.shape}, label map {layer.shape} and grid {grid.shape} differ in shape")
+    segmented = [_Layer(layer, hu) for layer in layers]
     results = []
     for wanted in contract.measurements:
         for names in wanted.of:
             segments = contract.segment_numbers(names)
-            together = np.concatenate([by_segment[number] for number in segments])
+            together = _together(segmented, segments, hu)
             if together.size or wanted.kind == "volume":
                 results.append(_measured(wanted, segments, together, grid.voxel_volume))
     return tuple(results)
+
+
+class _Layer:
+    """One label map, with the voxels of its segments picked out once."""
+
+    def __init__(self, label_map: npt.NDArray[np.uint8], hu: Values) -> None:
+        self.label_map = label_map
+        inside = label_map > 0
+        self.numbers, self.values = label_map[inside], hu[inside]
+        self.held = frozenset(np.flatnonzero(np.bincount(self.numbers, minlength=1)).tolist())
+
+
+def _together(layers: Sequence[_Layer], segments: tuple[int, ...], hu: Values) -> Values:
+    """Values of the voxels of those segments, each voxel once."""
+    holding = [layer for layer in layers if layer.held.intersection(segments)]
+    if not holding:
+        return hu[:0].ravel()
+    if len(holding) == 1:
+        return np.asarray(holding[0].values[np.isin(holding[0].numbers, segments)])
+    return np.asarray(hu[np.logical_or.reduce([np.isin(layer.label_map, segments) for layer in holding])])
 
 
 def _measured(wanted: MeasurementSpec, segments: tuple[int, ...], values: Values, voxel_mm3: float) -> Measurement:

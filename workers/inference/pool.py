@@ -10,13 +10,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain.contract import InputRole, ModelContract
-from dicom_node.errors import GeometryError, InputError, ModelOutputError
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.output import MaskOutput
+from dicom_node.errors import ModelOutOfMemory
 from workers import device as devices
+from workers.inference.alignment import aligned
 from workers.inference.hosts import HostProcess, Watch
 from workers.inference.volume import Volume
 
@@ -29,11 +32,23 @@ _SHARE_OF_MACHINE = 0.6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelOutput:
-    """What a model yields for a segmentation."""
+    """What a model yields."""
 
-    label_map: npt.NDArray[np.uint8]  # axes (slice, row, column), on the grid of the first role's volume; 0 background
+    arrays: Mapping[str, npt.NDArray[Any]]  # by output, as workers.inference.outputs names them
     timings: dict[str, float]  # seconds: start, load (0 when warm), transfer, preprocessing, inference, …, total
-    versions: dict[str, str]  # torch, monai, numpy, device, sandbox
+    versions: dict[str, str]  # torch, monai, numpy, device, sandbox; memory: where it did not suffice at first
+
+    @property
+    def label_map(self) -> npt.NDArray[np.uint8]:
+        """That of a model with one output of segments which do not overlap; axes (slice, row, column)."""
+        (layers,) = [array for array in self.arrays.values() if array.dtype == np.uint8]
+        (label_map,) = layers
+        return np.asarray(label_map)
+
+    def layers(self, contract: ModelContract) -> tuple[npt.NDArray[np.uint8], ...]:
+        """Label maps, each uint8 (slice, row, column) on the grid of the first role's volume; 0 is background."""
+        masks = [output for output in contract.outputs if isinstance(output, MaskOutput)]
+        return tuple(layer for output in masks for layer in self.arrays[output.name])
 
 
 class HostPool:
@@ -45,6 +60,7 @@ class HostPool:
         self.maximum_hosts = maximum_hosts
         self._memory_mb = memory_mb or int(_SHARE_OF_MACHINE * _machine_mb())
         self._hosts: OrderedDict[str, HostProcess] = OrderedDict()  # by digest; least recently used first
+        self._rungs: dict[tuple[str, tuple[int, int, int]], int] = {}  # by digest and shape: where memory sufficed
         self._lock = threading.Lock()
 
     def warm(self, contract: ModelContract, cancelled: Callable[[], bool] | None = None) -> None:
@@ -79,21 +95,25 @@ class HostPool:
             Fenced: ``cancelled`` returned true (reason ``cancelled``).
         """
         began = time.monotonic()
-        ordered = _ordered(contract, volumes)
+        ordered = aligned(contract, volumes)
         told, asked = progress or _ignore, cancelled or _never
         until = None if deadline_s is None else began + deadline_s
         with self._lock:
             warm = contract.digest in self._hosts
+            shape = (contract.digest, ordered[contract.inputs[0].name].grid.shape)
             host = self._host(contract, until, told, asked)
             try:
                 watch = _watch("compute", contract.resources.time_limit_s, until, told, asked)
-                labels, seconds = host.run(ordered, watch)
-                _check_labels(contract, labels)
-            except BaseException:
+                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(shape, 0))
+                self._rungs[shape] = rung
+            except BaseException as error:
+                if isinstance(error, ModelOutOfMemory):
+                    self._rungs[shape] = self._rungs.get(shape, 0) + 1  # the next attempt begins lower
                 self._discard(contract.digest)
                 raise
             timings = dict.fromkeys(host.seconds, 0.0) if warm else host.seconds.copy()
-        return ModelOutput(labels, timings | seconds | {"total": time.monotonic() - began}, host.versions)
+        versions = host.versions | ({"memory": words} if words else {})
+        return ModelOutput(arrays, timings | seconds | {"total": time.monotonic() - began}, versions)
 
     def cool(self) -> None:
         """End every host, so that the next run has a fresh one, and nothing beside it."""
@@ -159,48 +179,6 @@ def _watch(
     now = time.monotonic()
     allowed_s = limit_s if until is None else max(0.0, min(limit_s, until - now))
     return Watch(round(allowed_s, 1), now + allowed_s, what, progress, cancelled)
-
-
-def _ordered(contract: ModelContract, volumes: Mapping[str, Volume]) -> dict[str, Volume]:
-    """The volumes in the order of the contract's roles."""
-    roles = [role.name for role in contract.inputs]
-    if set(roles) != set(volumes) or not roles:
-        raise InputError(
-            f"{contract.name} takes the series {', '.join(roles)}, not {', '.join(volumes) or 'none'}",
-            reason="roles",
-            remedy="give one series for each of its roles",
-        )
-    ordered = {role: volumes[role] for role in roles}
-    for role in contract.inputs:
-        _check_extent(contract.name, role, ordered[role.name])
-    if len({volume.frame_of_reference_uid for volume in ordered.values()}) > 1:
-        raise GeometryError(
-            f"the series for {contract.name} lie in different frames of reference",
-            reason="mixed-frames-of-reference",
-            remedy="choose series of one examination, acquired without moving the patient, or register them first",
-        )
-    return ordered
-
-
-def _check_extent(model: str, role: InputRole, volume: Volume) -> None:
-    extent_mm = [count * spacing for count, spacing in zip(volume.grid.shape, volume.grid.spacing, strict=True)]
-    if role.maximum_extent_mm is not None and max(extent_mm) > role.maximum_extent_mm:
-        raise InputError(
-            f"the volume is {' x '.join(f'{mm:.0f}' for mm in extent_mm)} mm (slices, rows, columns), "
-            f"and {model} takes at most {role.maximum_extent_mm:g} mm along each",
-            reason="extent",
-            remedy="send the series cropped around what the model is for, or have the rule choose another one",
-        )
-
-
-def _check_labels(contract: ModelContract, labels: npt.NDArray[np.uint8]) -> None:
-    known = {0, *(segment.number for segment in contract.segments)}
-    unknown = [int(value) for value in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)) if value not in known]
-    if unknown:
-        raise ModelOutputError(
-            f"{contract.name} returned label(s) {', '.join(map(str, unknown[:5]))} that model.toml does not name",
-            remedy="describe each label it can return under [[segments]]",
-        )
 
 
 def _machine_mb() -> float:

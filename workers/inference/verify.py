@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset
 
 from dicom_node.domain.contract import InputRole, ModelContract
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import DicomNodeError
+from workers.inference import statements
 from workers.inference.pool import HostPool, ModelOutput
 from workers.inference.volume import Float32, Volume
+
+Labels = npt.NDArray[np.uint8]
 
 _SPACING_MM = (4.0, 3.0, 3.0)
 _IN_PLANE = 112
@@ -69,18 +73,32 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     )
     pool.warm(contract)
     yield Check("load", Outcome.PASSED, f"{len(contract.weights)} file(s) of weights, digests as in model.toml")
-    volumes = {role.name: synthetic(role) for role in contract.inputs}
+    volumes = {role.name: _computed(role) for role in contract.inputs}
     straight = pool.run(contract, volumes)
     yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
-    seconds, shape = straight.timings["total"], " x ".join(map(str, straight.label_map.shape))
+    reference = volumes[contract.inputs[0].name]
+    seconds, shape = straight.timings["total"], " x ".join(map(str, reference.grid.shape))
     yield Check("run", Outcome.PASSED, f"{seconds:.1f} s on a computed volume of {shape} voxels (no patient's)")
-    found = [s.name for s in contract.segments if (straight.label_map == s.number).any()]
-    yield Check("labels", Outcome.PASSED, f"segments found in it: {', '.join(found) or 'none'}")
-    yield _orientation(straight, pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()}))
+    yield from _found(contract, straight)
+    if straight.layers(contract):
+        turned = pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()})
+        yield _orientation(straight.layers(contract), turned.layers(contract))
 
 
-def _orientation(straight: ModelOutput, turned: ModelOutput) -> Check:
-    same = float(np.mean(straight.label_map == turned.label_map[::-1, ::-1, ::-1]))
+def _found(contract: ModelContract, output: ModelOutput) -> Iterator[Check]:
+    layers = output.layers(contract)
+    if layers:
+        found = [s.name for s in contract.segments if any((layer == s.number).any() for layer in layers)]
+        yield Check("labels", Outcome.PASSED, f"segments found in it: {', '.join(found) or 'none'}")
+    for found_class in statements.classify(contract, output.arrays, {}):
+        yield Check("class", Outcome.PASSED, f"{found_class.name}: {found_class.presence}. {found_class.reason}")
+    for value in statements.values(contract, output.arrays):
+        yield Check("value", Outcome.PASSED, f"{value.name}: {value.value:g} {value.unit.value}")
+
+
+def _orientation(straight: Sequence[Labels], turned: Sequence[Labels]) -> Check:
+    pairs = zip(straight, turned, strict=True)
+    same = float(np.mean([np.mean(one == other[::-1, ::-1, ::-1]) for one, other in pairs]))
     if same >= _SAME_SHARE:
         return Check("orientation", Outcome.PASSED, "the volume stored along opposite axes gives the same labels")
     return Check(
@@ -90,6 +108,17 @@ def _orientation(straight: ModelOutput, turned: ModelOutput) -> Check:
         "add Orientationd (axcodes RAS) to the preprocessing and Invertd to the postprocessing, "
         "or restrict the role's series to the orientation the model was trained on",
     )
+
+
+def _computed(role: InputRole) -> Volume:
+    whole = synthetic(role)
+    if role.dimensions == 3:
+        return whole
+    middle = whole.grid.shape[0] // 2
+    matrix = whole.grid.matrix()
+    matrix[:3, 3] += middle * matrix[:3, 0]
+    grid = VoxelGrid.from_matrix((1, *whole.grid.shape[1:]), matrix)
+    return Volume(whole.array[middle : middle + 1], grid, whole.frames[:1], whole.headers[:1], whole.unit)
 
 
 def synthetic(role: InputRole) -> Volume:

@@ -53,6 +53,12 @@ MILLIMETRE = Code("mm", "UCUM", "mm")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 COSINE = Code("{-1:1}", "UCUM", "{-1:1}")
 
+PRIVATE_SCHEME = "99DCMNODE"
+NO_UNITS = Code("1", "UCUM", "no units")
+PERCENT = Code("%", "UCUM", "percent")
+CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
+SOURCE_SERIES = Code("121232", "DCM", "Source series for segmentation")
+
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 
@@ -66,8 +72,6 @@ PROCEDURES = {
     "MR": Code("25056-3", "LN", "MRI unspecified body region"),
     "PT": Code("44136-0", "LN", "PET unspecified body region"),
     "NM": Code("49118-3", "LN", "NM unspecified body region"),
-    "CR": Code("43468-8", "LN", "XR unspecified body region"),
-    "DX": Code("43468-8", "LN", "XR unspecified body region"),
 }
 ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -13,14 +12,14 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
 from dicom_node.errors import ResultError
 from workers.results import report, segmentation
-from workers.results.records import ResultContext, ResultObject
+from workers.results.records import Kind, ResultContext, ResultObject
 from workers.results.source import Source, local_time, read
 
 
 def encode(
     findings: Findings, contract: ModelContract, sources: Sequence[Dataset], context: ResultContext
 ) -> tuple[ResultObject, ...]:
-    """One Segmentation and one report of it, in that order; the same arguments give the same bytes.
+    """One Segmentation where there are segments, then the reports; the same arguments give the same bytes.
 
     ``sources`` are the headers of the images of ``findings.frames``, in that order; they are not changed.
 
@@ -36,12 +35,13 @@ def encode(
         )
     source = read(sources)
     time = local_time(source, context)
-    seg = segmentation.build(findings, contract, source, context, time)
-    sr = report.build(findings, contract, source, context, time, seg)
-    return _object("seg", seg, source, context), _object("sr", sr, source, context)
+    seg = segmentation.build(findings, contract, source, context, time) if findings.segments else None
+    made: dict[Kind, Dataset] = {"seg": seg} if seg is not None else {}
+    made |= report.build(findings, contract, source, context, time, seg)
+    return tuple(_object(kind, dataset, source, context) for kind, dataset in made.items())
 
 
-def _object(kind: Literal["seg", "sr"], dataset: Dataset, source: Source, context: ResultContext) -> ResultObject:
+def _object(kind: Kind, dataset: Dataset, source: Source, context: ResultContext) -> ResultObject:
     return ResultObject(
         kind=kind,
         sop_class_uid=str(dataset.SOPClassUID),

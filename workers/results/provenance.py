@@ -36,10 +36,10 @@ def uid(context: ResultContext, output: str) -> str:
     return result_uid(context.installation, context.job_key, output, context.issue, context.profile)
 
 
-def tracking_uid(context: ResultContext, segments: Iterable[int]) -> str:
-    """Tracking UID of what several segments are together; the same however often and however it is encoded."""
-    numbers = "+".join(map(str, segments))
-    return result_uid(context.installation, context.job_key, f"tracking/{numbers}", 0, "")
+def tracking_uid(context: ResultContext, parts: Iterable[int | str]) -> str:
+    """Tracking UID of several segments together, or of an output; the same however often and however it is encoded."""
+    told = "+".join(map(str, parts))
+    return result_uid(context.installation, context.job_key, f"tracking/{told}", 0, "")
 
 
 def series_number(context: ResultContext, kind: Literal["seg", "sr"]) -> int:

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.finding import Code, Findings, Segment
+from dicom_node.domain.finding import Code, Findings, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
-from workers.results import codes, source
-from workers.results.records import ResultObject
+from workers.results import codes, regions, source
+from workers.results.records import Kind, ResultObject
 
 # Positions are written with 16 characters at most; a frame lies on its slice when it is off by less than this share
 # of the step between slices.
 _POSITION_TOLERANCE = 0.01
 # Numeric Value (0040,A30A) has 16 characters, so ten digits at least.
 _VALUE_TOLERANCE = 1e-9
+_COORDINATE_TOLERANCE_MM = 1e-3  # Graphic Data (0070,0022) is FL
 
 # A concept as it is compared: value and scheme; meanings are words.
 _Concept = tuple[str, str]
@@ -41,36 +41,31 @@ def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence
     Raises:
         ResultError: names the object and what differs.
     """
-    by_kind = {item.kind: item for item in objects}
-    if len(by_kind) != len(objects) or set(by_kind) != {"seg", "sr"}:
-        raise ResultError(f"one SEG and one SR are a result, not {[item.kind for item in objects]}")
-    read = {kind: _read(item) for kind, item in by_kind.items()}
-    _check_patient(read["seg"], read["sr"], sources)
-    _check_segmentation(read["seg"], findings)
-    _check_frame_numbers(read["seg"], findings, sources)
-    _check_report(read["sr"], read["seg"], findings)
+    read = {item.kind: _read(item) for item in objects}
+    if len(read) != len(objects) or set(read) != expected_kinds(findings):
+        wanted = ", ".join(sorted(expected_kinds(findings)))
+        raise ResultError(f"these findings make {wanted}, not {[item.kind for item in objects]}")
+    segmentation = read.get("seg")
+    expected = source.read(sources[:1]).patient_and_study if sources else next(iter(read.values()))
+    for kind, dataset in read.items():
+        _check_patient(kind, dataset, expected, "images" if sources else "SEG")
+    _check_series_uids(read)
+    if segmentation is not None:
+        _check_segmentation(segmentation, findings)
+        _check_frame_numbers(segmentation, findings, sources)
+    for kind, dataset in read.items():
+        if kind != "seg":
+            _check_report(kind, dataset, segmentation, findings)
 
 
-def mask(segmentation: Dataset, findings: Findings) -> npt.NDArray[np.uint8]:
-    """The label map of a BINARY Segmentation on the grid of the findings: (slice, row, column), uint8.
-
-    Raises:
-        ResultError: a frame lies on no slice of the grid, on its wrong image, or segments overlap.
-    """
-    slices, rows, columns = findings.grid.shape
-    if (segmentation.Rows, segmentation.Columns) != (rows, columns):
-        raise _wrong("SEG", f"its frames are {segmentation.Rows} x {segmentation.Columns}, not {rows} x {columns}")
-    frames = int(segmentation.NumberOfFrames)
-    size = rows * columns
-    bits = np.unpackbits(np.frombuffer(segmentation.PixelData, np.uint8), count=frames * size, bitorder="little")
-    planes = bits.reshape(frames, rows, columns)
-    label_map = np.zeros((slices, rows, columns), np.uint8)
-    for plane, (number, index) in zip(planes, _frames(segmentation, findings), strict=True):
-        inside = plane.view(bool)
-        if label_map[index][inside].any():
-            raise _wrong("SEG", f"segment {number} overlaps another one on slice {index}")
-        label_map[index][inside] = number
-    return label_map
+def expected_kinds(findings: Findings) -> set[Kind]:
+    """The objects that findings are written as."""
+    kinds: set[Kind] = {"seg", "sr"} if findings.segments else set()
+    if _of_the_series(findings):
+        kinds.add("sr_series" if "sr" in kinds else "sr")
+    if findings.detections:
+        kinds.add("sr_regions" if "sr" in kinds else "sr")
+    return kinds
 
 
 def _read(item: ResultObject) -> Dataset:
@@ -88,14 +83,18 @@ def _read(item: ResultObject) -> Dataset:
     return dataset
 
 
-def _check_patient(segmentation: Dataset, report: Dataset, sources: Sequence[Dataset]) -> None:
-    expected = source.read(sources[:1]).patient_and_study if sources else segmentation
-    for which, dataset in (("SEG", segmentation), ("SR", report)):
-        for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID"):
-            # Spaces at the end only pad a value to even length.
-            if str(dataset.get(keyword) or "").rstrip() != str(expected.get(keyword) or "").rstrip():
-                raise _wrong(which, f"its {keyword} is not that of the {'images' if sources else 'SEG'}")
-    if segmentation.SeriesInstanceUID == report.SeriesInstanceUID:
+def _check_patient(kind: Kind, dataset: Dataset, expected: Dataset, whose: str) -> None:
+    for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID"):
+        # Spaces at the end only pad a value to even length.
+        if str(dataset.get(keyword) or "").rstrip() != str(expected.get(keyword) or "").rstrip():
+            raise _wrong(kind.upper(), f"its {keyword} is not that of the {whose}")
+
+
+def _check_series_uids(read: Mapping[Kind, Dataset]) -> None:
+    reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind != "seg"}
+    if len(reports) != 1:
+        raise _wrong("SR", "the reports stand in several series")
+    if "seg" in read and str(read["seg"].SeriesInstanceUID) in reports:
         raise _wrong("SR", "it stands in the series of the SEG")
 
 
@@ -105,8 +104,7 @@ def _check_segmentation(segmentation: Dataset, findings: Findings) -> None:
         raise _wrong("SEG", f"it describes the segments {sorted(described)}")
     for segment in findings.segments:
         _check_segment(described[segment.number], segment)
-    if not np.array_equal(mask(segmentation, findings), findings.label_map):
-        raise _wrong("SEG", "its mask is not the one that was found")
+    _check_masks(segmentation, findings)
     listed = {
         str(image.ReferencedSOPInstanceUID)
         for series in segmentation.ReferencedSeriesSequence
@@ -124,6 +122,37 @@ def _check_frame_numbers(segmentation: Dataset, findings: Findings, sources: Seq
         number = sources[index].get("ReferencedFrameNumber") if sources else reference.get("ReferencedFrameNumber")
         if reference.get("ReferencedFrameNumber") != number:
             raise _wrong("SEG", f"the frame on slice {index} references frame {reference.get('ReferencedFrameNumber')}")
+
+
+def _check_masks(segmentation: Dataset, findings: Findings) -> None:
+    """Every frame against its segment on its slice; what has no frame must be empty."""
+    _, rows, columns = findings.grid.shape
+    if (segmentation.Rows, segmentation.Columns) != (rows, columns):
+        raise _wrong("SEG", f"its frames are {segmentation.Rows} x {segmentation.Columns}, not {rows} x {columns}")
+    frames = int(segmentation.NumberOfFrames)
+    size = rows * columns
+    bits = np.unpackbits(np.frombuffer(segmentation.PixelData, np.uint8), count=frames * size, bitorder="little")
+    planes = bits.reshape(frames, rows, columns).view(bool)
+    frame_of: dict[tuple[int, int], int] = {}
+    for frame, place in enumerate(_frames(segmentation, findings)):
+        if place in frame_of:
+            raise _wrong("SEG", f"segment {place[0]} has two frames on slice {place[1]}")
+        frame_of[place] = frame
+    nothing = np.zeros((rows, columns), dtype=bool)
+    for number, index in {*frame_of, *_occupied(findings)}:
+        frame = frame_of.get((number, index), -1)
+        found = np.logical_or.reduce([layer[index] == number for layer in findings.layers])
+        if not np.array_equal(planes[frame] if frame >= 0 else nothing, found):
+            raise _wrong("SEG", f"its mask of segment {number} on slice {index} is not the one that was found")
+
+
+def _occupied(findings: Findings) -> Iterator[tuple[int, int]]:
+    """Segment number and slice index wherever there is a voxel."""
+    for layer in findings.layers:
+        for index, plane in enumerate(layer):
+            for number in np.flatnonzero(np.bincount(plane.ravel(), minlength=1)):
+                if number:
+                    yield int(number), index
 
 
 def _check_segment(item: Dataset, segment: Segment) -> None:
@@ -164,8 +193,21 @@ def _position(group: Dataset, shared: Dataset, findings: Findings) -> Sequence[f
     return [float(v) for v in holder.PlanePositionSequence[0].ImagePositionPatient]
 
 
-def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) -> None:
-    everything = tuple(segment.number for segment in findings.segments)
+def _check_report(kind: Kind, report: Dataset, segmentation: Dataset | None, findings: Findings) -> None:
+    """Its groups against the findings of its kind: of segments, of the series, or of detections."""
+    if kind == "sr" and segmentation is not None:
+        _check_segment_groups(report, segmentation, findings)
+    elif kind == "sr_regions" or not _of_the_series(findings):
+        _check_detections(report, findings)
+    else:
+        _check_series(report, findings)
+
+
+def _of_the_series(findings: Findings) -> bool:
+    return bool(findings.classes) or any(not found.segments for found in findings.measurements)
+
+
+def _check_segment_groups(report: Dataset, segmentation: Dataset, findings: Findings) -> None:
     measured: _Measured = defaultdict(list)
     judged: list[tuple[object, ...]] = []
     tracked: dict[tuple[int, ...], str] = {}
@@ -174,14 +216,14 @@ def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) ->
         for key, value in _measurements(group):
             measured[(numbers, *key)].append(value)
         judged.extend((numbers, *key) for key in _evaluations(group))
-        tracked[numbers] = next(str(i.UID) for i in group if i.ValueType == "UIDREF" and _name(i) == ("112040", "DCM"))
-    _compare_measurements(measured, findings, everything)
+        tracked[numbers] = _tracking_uid(group)
+    _compare_measurements(measured, [(f.segments, f) for f in findings.measurements if f.segments])
     expected = [
-        *((f.segments or everything, _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.evaluations),
+        *((f.segments, _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.evaluations),
         *(
-            (f.segments or everything, _key(f.concept), _key(codes.NOT_A_NUMBER))
+            (f.segments, _key(f.concept), _key(codes.NOT_A_NUMBER))
             for f in findings.measurements
-            if not math.isfinite(f.value)
+            if f.segments and not math.isfinite(f.value)
         ),
     ]
     if Counter(judged) != Counter(expected):
@@ -191,13 +233,50 @@ def _check_report(report: Dataset, segmentation: Dataset, findings: Findings) ->
             raise _wrong("SR", f"segment {segment.number} has another tracking UID than in the findings")
 
 
-def _compare_measurements(measured: _Measured, findings: Findings, everything: tuple[int, ...]) -> None:
+def _check_series(report: Dataset, findings: Findings) -> None:
+    measured: _Measured = defaultdict(list)
+    judged: list[tuple[object, ...]] = []
+    for group in _groups(report):
+        for key, value in _measurements(group):
+            measured[("series", *key)].append(value)
+        judged.extend(_evaluations(group))
+    numbers = [f for f in findings.measurements if not f.segments]
+    numbers += [regions.probability(f) for f in findings.classes if f.probability is not None]
+    _compare_measurements(measured, [("series", f) for f in numbers])
+    expected = [(_key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes]
+    if Counter(judged) != Counter(expected):
+        raise _wrong("SR", f"its classes are {judged}, not {expected}")
+
+
+def _check_detections(report: Dataset, findings: Findings) -> None:
+    """Each detection's numbers, and that its coordinates lie within it."""
+    groups = {_tracking_uid(group): group for group in _groups(report)}
+    if set(groups) != {found.tracking_uid for found in findings.detections}:
+        raise _wrong("SR", f"it holds {len(groups)} detections, not the {len(findings.detections)} that were found")
+    for found in findings.detections:
+        group = groups[found.tracking_uid]
+        measured: _Measured = defaultdict(list)
+        for key, value in _measurements(group):
+            measured[(found.tracking_uid, *key)].append(value)
+        _compare_measurements(measured, [(found.tracking_uid, number) for number in regions.numbers(found)])
+        told = np.asarray([value for item in group if item.ValueType == "SCOORD3D" for value in item.GraphicData])
+        told, points = told.reshape(-1, 3), np.asarray(found.points)
+        low, high = points.min(axis=0) - _COORDINATE_TOLERANCE_MM, points.max(axis=0) + _COORDINATE_TOLERANCE_MM
+        if not len(told) or (told < low).any() or (told > high).any():
+            raise _wrong("SR", f"{found.tracking_id} lies elsewhere than it was found")
+
+
+def _tracking_uid(group: Sequence[Dataset]) -> str:
+    return next(str(i.UID) for i in group if i.ValueType == "UIDREF" and _name(i) == ("112040", "DCM"))
+
+
+def _compare_measurements(measured: _Measured, numbers: Iterable[tuple[object, Measurement]]) -> None:
+    """What a report holds, against the findings with what each was taken over."""
     expected: _Measured = defaultdict(list)
-    for found in findings.measurements:
+    for over, found in numbers:
         if math.isfinite(found.value):
             derivation = _key(found.derivation) if found.derivation else None
-            key = (found.segments or everything, _key(found.concept), _key(found.unit), derivation)
-            expected[key].append(found.value)
+            expected[(over, _key(found.concept), _key(found.unit), derivation)].append(found.value)
     for which in {*measured, *expected}:
         if not _same(measured[which], expected[which]):
             raise _wrong("SR", f"its measurement {which} is {measured[which]}, not {expected[which]}")

@@ -8,6 +8,9 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+# "sr" is the report of the segments, or of the series where there are none; the others stand beside it.
+Kind = Literal["seg", "sr", "sr_series", "sr_regions"]
+
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
@@ -45,7 +48,7 @@ class ResultContext:
 class ResultObject:
     """One encoded result: a DICOM Part 10 file in memory."""
 
-    kind: Literal["seg", "sr"]
+    kind: Kind
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str

@@ -1,28 +1,24 @@
-"""Findings → one Comprehensive 3D SR (PS3.3 A.35.13) by TID 1500 Measurement Report.
+"""Findings → Comprehensive 3D SRs (PS3.3 A.35.13) by TID 1500 Measurement Report.
 
     Imaging Measurement Report
     ├── language, device observer (the node), procedure reported, image library (TID 1600)
     ├── Imaging Measurements
     │     ├── algorithm identification (TID 4019)
-    │     ├── measurement group (TID 1411) per segment
-    │     └── measurement group (TID 1411) per set of segments that something was measured or judged over together
+    │     └── measurement groups
     └── comments: what kind of software this is, and the notes of the findings
 
-What was measured over several segments together stands in a group that references those segments of the one
-Segmentation: Referenced Segment Number (0062,000B) takes several values. So all groups are of one kind. TID 1501 groups
-(no region) beside TID 1411 groups would make PixelMed's validator report errors that are none, and derived measurements
-(TID 1420) need references by identifier that few readers follow. Qualitative evaluations stand in the group of the
-segments they were judged over, with their reason beside them as a comment, so that they carry a tracking identifier
-and a site. Where several evaluations share a group, each comment names its concept.
+One document holds groups of one kind: of segments (TID 1411), of the series as a whole (TID 1501), or of detections by
+their coordinates (TID 1410 and 1411). Viewers that show one kind drop a document that mixes them, and TID 1501 groups
+beside TID 1411 groups make PixelMed's validator report errors that are none. The first document of these is the report
+(``sr``); the others stand beside it in the same series.
 
-The document is COMPLETE, since nothing is to be added by the node, UNVERIFIED, since no person has looked, and
+A document is COMPLETE, since nothing is to be added by the node, UNVERIFIED, since no person has looked, and
 PRELIMINARY, since it is not the report of the study.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -30,11 +26,13 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.finding import Code, Evaluation, Findings, Measurement, Segment
-from workers.results import codes, provenance
+from dicom_node.domain.finding import Code, Findings
+from workers.results import codes, items, provenance
 from workers.results.codes import coded
-from workers.results.records import Predecessor, ResultContext
+from workers.results.records import Kind, Predecessor, ResultContext
+from workers.results.regions import region_groups, series_groups
 from workers.results.segmentation import stand_ins
+from workers.results.segments import segment_groups
 from workers.results.source import Source, is_placed
 
 _CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
@@ -47,16 +45,41 @@ def build(
     source: Source,
     context: ResultContext,
     time: datetime,
-    segmentation: Dataset,
+    segmentation: Dataset | None,
+) -> dict[Kind, Dataset]:
+    """The reports of ``findings``, the main one first; ``segmentation`` holds the segments, where there are any."""
+    parts: list[tuple[Kind, list[Any]]] = []
+    if segmentation is not None:
+        parts.append(("sr", segment_groups(findings, contract, source, context, segmentation)))
+    if groups := series_groups(findings, contract, context):
+        parts.append(("sr_series" if parts else "sr", groups))
+    if groups := region_groups(findings, contract, source):
+        parts.append(("sr_regions" if parts else "sr", groups))
+    return {
+        kind: _document(kind, number, groups, findings, contract, source, context, time, segmentation)
+        for number, (kind, groups) in enumerate(parts, start=1)
+    }
+
+
+def _document(
+    kind: Kind,
+    number: int,
+    groups: list[Any],
+    findings: Findings,
+    contract: ModelContract,
+    source: Source,
+    context: ResultContext,
+    time: datetime,
+    segmentation: Dataset | None,
 ) -> Dataset:
-    """The report of ``findings``, whose regions are the segments of ``segmentation``."""
+    referenced = [_reference(segmentation)] if segmentation is not None and number == 1 else []
     document: Any = hd.sr.Comprehensive3DSR(
-        evidence=[*stand_ins(source), _reference(segmentation)],
-        content=_content(findings, contract, source, context, segmentation),
+        evidence=[*stand_ins(source), *referenced],
+        content=_content(groups, findings, contract, source, context),
         series_instance_uid=provenance.uid(context, "sr/series"),
         series_number=provenance.series_number(context, "sr"),
-        sop_instance_uid=provenance.uid(context, "sr/instance"),
-        instance_number=1,
+        sop_instance_uid=provenance.uid(context, f"{kind}/instance"),
+        instance_number=number,
         is_complete=True,
         is_final=False,
         is_verified=False,
@@ -64,7 +87,7 @@ def build(
         series_description=provenance.series_description(contract, "report"),
     )
     provenance.stamp(document, contract, source, context, time)
-    if context.predecessors:
+    if context.predecessors and kind == "sr":
         document.PredecessorDocumentsSequence = [_predecessor(replaced) for replaced in context.predecessors]
     return document  # type: ignore[no-any-return]
 
@@ -84,13 +107,8 @@ def _predecessor(replaced: Predecessor) -> Dataset:
 
 
 def _content(
-    findings: Findings, contract: ModelContract, source: Source, context: ResultContext, segmentation: Dataset
+    groups: list[Any], findings: Findings, contract: ModelContract, source: Source, context: ResultContext
 ) -> Any:
-    held = {segment.number for segment in findings.segments if (findings.label_map == segment.number).any()}
-    groups = [
-        _group(numbers, held, findings, contract, source, context, segmentation)
-        for numbers in _sets_of_segments(findings)
-    ]
     report = hd.sr.MeasurementReport(
         title=coded(codes.IMAGING_MEASUREMENT_REPORT),
         observation_context=hd.sr.ObservationContext(observer_device_context=_observer(context)),
@@ -102,144 +120,9 @@ def _content(
     for item in reversed(_algorithm(contract)):
         measurements.ContentSequence.insert(0, item)
     root.insert(len(root) - 1, _image_library(findings, source))
-    for text in (provenance.DISCLAIMER, *_limits(contract), *findings.notes):
-        root.append(_text(codes.COMMENT, text))
+    for comment in (provenance.DISCLAIMER, *_limits(contract), *findings.notes):
+        root.append(items.text(codes.COMMENT, comment))
     return report
-
-
-def _sets_of_segments(findings: Findings) -> list[tuple[int, ...]]:
-    """Each segment alone, then each set that something was measured or judged over together."""
-    everything = tuple(segment.number for segment in findings.segments)
-    sets: list[tuple[int, ...]] = [(number,) for number in everything]
-    for given in (*(m.segments for m in findings.measurements), *(e.segments for e in findings.evaluations)):
-        numbers = given or everything
-        if numbers not in sets:
-            sets.append(numbers)
-    return sets
-
-
-def _group(
-    numbers: tuple[int, ...],
-    held: set[int],
-    findings: Findings,
-    contract: ModelContract,
-    source: Source,
-    context: ResultContext,
-    segmentation: Dataset,
-) -> Any:
-    """Measurement group of one segment, or of several together; ``held`` are the segments that have a voxel."""
-    segments = [findings.segment(number) for number in numbers]
-    everything = tuple(segment.number for segment in findings.segments)
-    measured = [found for found in findings.measurements if (found.segments or everything) == numbers]
-    evaluations = [found for found in findings.evaluations if (found.segments or everything) == numbers]
-    group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(segments, context),
-        referenced_segment=_referenced_segments(numbers, segmentation, source),
-        finding_category=_common(segment.category for segment in segments),
-        finding_type=_common(segment.type for segment in segments),
-        finding_sites=_sites(segments, evaluations),
-        measurements=[_measurement(found, contract) for found in measured if math.isfinite(found.value)],
-        qualitative_evaluations=[
-            *_absence(held.intersection(numbers)),
-            *(_no_number(found) for found in measured if not math.isfinite(found.value)),
-            *map(_evaluation, evaluations),
-        ],
-    )
-    for evaluation in evaluations:
-        group[0].ContentSequence.append(_text(codes.COMMENT, _reason(evaluation)))
-    return group
-
-
-def _referenced_segments(numbers: tuple[int, ...], segmentation: Dataset, source: Source) -> Any:
-    referenced = hd.sr.ReferencedSegment(
-        sop_class_uid=segmentation.SOPClassUID,
-        sop_instance_uid=segmentation.SOPInstanceUID,
-        segment_number=list(numbers) if len(numbers) > 1 else numbers[0],
-        source_series=hd.sr.SourceSeriesForSegmentation(source.series_instance_uid),
-    )
-    # The meaning as PS3.16 writes it; highdicom's has capitals, which validators remark upon.
-    referenced[1].ConceptNameCodeSequence[0].CodeMeaning = "Source series for segmentation"
-    return referenced
-
-
-def _tracking(segments: Sequence[Segment], context: ResultContext) -> Any:
-    if len(segments) == 1:
-        return hd.sr.TrackingIdentifier(uid=segments[0].tracking_uid, identifier=segments[0].tracking_id)
-    return hd.sr.TrackingIdentifier(
-        uid=provenance.tracking_uid(context, (segment.number for segment in segments)),
-        identifier=" + ".join(segment.tracking_id for segment in segments),
-    )
-
-
-def _common(found: Iterable[Code]) -> Any:
-    """The code that all agree on, or None."""
-    distinct = set(found)
-    return coded(distinct.pop()) if len(distinct) == 1 else None
-
-
-def _sites(segments: Sequence[Segment], evaluations: Sequence[Evaluation]) -> list[Any] | None:
-    """Where the group lies: the type of its segments with their side, and the sites of what was judged there."""
-    sites: dict[Code, Code | None] = {}
-    types = {segment.type for segment in segments}
-    modifiers = {segment.type_modifier for segment in segments}
-    if len(types) == 1:
-        sides = {modifier.value for modifier in modifiers if modifier is not None}
-        if sides == {codes.LEFT.value, codes.RIGHT.value}:
-            sites[types.pop()] = codes.BILATERAL
-        else:
-            sites[types.pop()] = modifiers.pop() if len(modifiers) == 1 else None
-    for evaluation in evaluations:
-        if evaluation.site.value not in {site.value for site in sites}:
-            sites[evaluation.site] = None
-    return [_site(site, modifier) for site, modifier in sites.items()] or None
-
-
-def _site(site: Code, modifier: Code | None) -> Any:
-    if modifier is None:
-        return hd.sr.FindingSite(coded(site))
-    if modifier.value in codes.LATERALITIES:
-        return hd.sr.FindingSite(coded(site), laterality=coded(modifier))
-    return hd.sr.FindingSite(coded(site), topographical_modifier=coded(modifier))
-
-
-def _measurement(found: Measurement, contract: ModelContract) -> Any:
-    """A number with its unit; how it was taken stands in the parameters of its algorithm (TID 4019)."""
-    algorithm = hd.sr.AlgorithmIdentification(
-        name=f"{contract.name} {found.name}",
-        version=contract.version,
-        parameters=[found.method] if found.method else None,
-    )
-    return hd.sr.Measurement(
-        name=coded(found.concept),
-        value=float(found.value),
-        unit=coded(found.unit),
-        derivation=coded(found.derivation) if found.derivation else None,
-        algorithm_id=algorithm,
-    )
-
-
-def _no_number(found: Measurement) -> Any:
-    """A measurement that gave no number, e.g. the density of no voxel.
-
-    PS3.3 C.18.1 has a NUM without a value for it, on which highdicom's and other readers fail; so the measured concept
-    is answered by the code that would qualify it (CID 42).
-    """
-    return hd.sr.QualitativeEvaluation(name=coded(found.concept), value=coded(codes.NOT_A_NUMBER))
-
-
-def _absence(held: set[int]) -> Iterator[Any]:
-    """A coded absence where the model looked for segments and found no voxel of them."""
-    if not held:
-        yield hd.sr.QualitativeEvaluation(name=coded(codes.PRESENCE_OF_SEGMENT), value=coded(codes.ABSENT))
-
-
-def _evaluation(found: Evaluation) -> Any:
-    return hd.sr.QualitativeEvaluation(name=coded(found.concept), value=coded(codes.PRESENCE[found.presence]))
-
-
-def _reason(found: Evaluation) -> str:
-    source = f" Criterion: {found.source}" if found.source else ""
-    return f"{found.concept.meaning}: {found.presence}. {found.reason}{source}"
 
 
 def _observer(context: ResultContext) -> Any:
@@ -271,10 +154,6 @@ def _limits(contract: ModelContract) -> Iterator[str]:
         yield "Limits of the model: " + " ".join(contract.limits)
 
 
-def _text(name: Code, value: str) -> Any:
-    return hd.sr.TextContentItem(name=coded(name), value=value, relationship_type=_CONTAINS)
-
-
 def _number(name: Code, value: float, unit: Code) -> Any:
     return hd.sr.NumContentItem(
         name=coded(name), value=value, unit=coded(unit), relationship_type=_HAS_ACQUISITION_CONTEXT
@@ -291,6 +170,7 @@ def _image_library(findings: Findings, source: Source) -> Any:
 
 
 def _shared_descriptors(findings: Findings, source: Source) -> Iterator[Any]:
+    """What all images share; a projection has no frame of reference, orientation or spacing in the patient."""
     first = source.images[0]
     if is_placed(first):
         yield hd.sr.UIDRefContentItem(

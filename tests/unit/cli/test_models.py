@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from commands import RunCommand
+from served_bundles import serve_bundle
 
 from dicom_node.cli import models
 
@@ -62,3 +63,47 @@ def test_verify_asks_the_workers_program(
     assert ran.json["good"] == good
     assert ran.json["checks"] == [{"good": True, "what": "the bundle loads"}, {"good": good, "what": "it runs"}]
     assert ("NOT good" in run("models", "verify", "ct_lung_density").output) != good
+
+
+@pytest.fixture
+def own(folder: Path) -> Path:
+    """A folder of models, and a bundle beside it whose script would open a socket."""
+    (folder / "dicom-node.toml").write_text('[models]\nfolders = ["mine"]\n')
+    serve_bundle(folder / "given" / "bright", "import socket")
+    return folder
+
+
+def test_add_shows_what_would_run_and_pins_only_what_somebody_trusts(run: RunCommand, own: Path) -> None:
+    added = run("models", "add", "given/bright", "--json")
+
+    assert added.status == 1
+    assert added.json["audit"]["concerns"] == ["scripts/network.py:7: imports socket"]
+    assert (added.json["pinned"], added.json["drafted"], added.json["needs"]) == (False, False, [])
+    assert run("models", "show", "bright").status == 2
+    pinned = run("models", "pin", "bright")
+    assert pinned.status == 0
+    assert "LOOK  scripts/network.py:7: imports socket" in pinned.output
+    assert run("models", "show", "bright").status == 0
+
+    (own / "mine" / "bright" / "scripts" / "network.py").write_text("class Network: pass\n")
+    assert "its files were changed" in run("models", "show", "bright").error
+
+
+def test_add_drafts_a_contract_and_tells_what_is_missing(run: RunCommand, own: Path) -> None:
+    (own / "given" / "bright" / "model.toml").unlink()
+    (own / "given" / "bright" / "LICENSE").unlink()
+
+    added = run("models", "add", "given/bright")
+
+    assert added.status == 1
+    assert "model.toml was drafted" in added.output
+    assert "FAIL  contract: " in added.output
+    assert (own / "mine" / "bright" / "model.toml").read_text().startswith("# Drafted from configs/metadata.json")
+
+
+def test_add_needs_a_folder_of_models(run: RunCommand, own: Path) -> None:
+    (own / "dicom-node.toml").write_text("")
+
+    ran = run("models", "add", "given/bright")
+
+    assert (ran.status, "models.folders" in ran.error) == (2, True)

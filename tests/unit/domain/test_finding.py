@@ -18,7 +18,7 @@ SEGMENT = Segment(1, "Lung", LUNG, LUNG, None, (1, 2, 3), "lung", "1.2.3")
 def _findings(**changed: Any) -> Findings:
     usual: dict[str, Any] = {
         "grid": VoxelGrid.from_matrix((2, 3, 4), np.eye(4)),
-        "label_map": np.ones((2, 3, 4), np.uint8),
+        "layers": (np.ones((2, 3, 4), np.uint8),),
         "frames": ("1.1", "1.2"),
         "segments": (SEGMENT,),
         "measurements": (),
@@ -31,12 +31,28 @@ def test_a_segment_is_found_by_its_number() -> None:
     assert _findings().segment(1) is SEGMENT
 
 
+def test_segments_in_several_layers_may_overlap() -> None:
+    low, high = np.zeros((2, 2, 3, 4), np.uint8)
+    low[:, :2], high[:, 1:] = 1, 2
+    other = Segment(2, "Lobe", LUNG, LUNG, None, (1, 2, 3), "lobe", "1.2.4")
+
+    found = _findings(layers=(low, high), segments=(SEGMENT, other))
+
+    assert found.held() == {1, 2}
+    assert (found.mask(1) & found.mask(2)).sum() == 2 * 4
+
+
+def test_a_model_may_have_no_segments() -> None:
+    assert _findings(layers=(), segments=()).held() == frozenset()
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"label_map": np.ones((2, 4, 3), np.uint8)}, "shape"),
-        ({"label_map": np.ones((2, 3, 4), np.int16)}, "int16"),
-        ({"label_map": np.full((2, 3, 4), 7, np.uint8)}, r"\[7\]"),
+        ({"layers": (np.ones((2, 4, 3), np.uint8),)}, "shape"),
+        ({"layers": (np.ones((2, 3, 4), np.int16),)}, "int16"),
+        ({"layers": (np.full((2, 3, 4), 7, np.uint8),)}, r"\[7\]"),
+        ({"layers": (np.ones((2, 3, 4), np.uint8),) * 2}, "two label maps"),
         ({"frames": ("1.1",)}, "1 source images for 2 slices"),
     ],
 )

@@ -59,12 +59,15 @@ class Bench:
         rule: dict[str, object] | None = None,
         peer: dict[str, object] | None = None,
         node: dict[str, object] | None = None,
+        roles: int = 1,
     ) -> None:
         told = {"node": node or {}, "rules": [{**RULE, **(rule or {})}], "peers": [{**PEER, **(peer or {})}]}
         settings = Settings.model_validate(told)
         self.database = database
         self.ledger = Ledger(self.database)
-        contracts = {"ct_lung_density": Catalogue.load(settings).get("ct_lung_density")}
+        contract = Catalogue.load(settings).get("ct_lung_density")
+        further = tuple(replace(contract.inputs[0], name="other") for _ in range(1, roles))
+        contracts = {"ct_lung_density": replace(contract, inputs=(*contract.inputs, *further))}
         rules = RuleSet.compile(Configuration(settings, Source(None, "")), contracts)
         self.planner = Planner(settings, self.database, self.ledger, rules, lambda _: self.study)
         with self.database.write() as connection:
@@ -317,3 +320,14 @@ def test_held_study_is_left_alone(bench: Bench) -> None:
         connection.execute(update(study).values(state=str(Readiness.HELD)))
     assert bench.show(view()) == 0
     assert bench.outcome() == ""
+
+
+def test_a_job_of_two_series_waits_for_both_and_holds_both(database: Database) -> None:
+    bench = Bench(database, {"all": ["SliceThickness < 4"]}, roles=2)
+    thin, thick = view(1, SliceThickness=1.0), view(2, SliceThickness=5.0)
+    assert bench.show(thin, replace(thick, readiness=Readiness.OPEN)) == 0
+    assert "series 1.2.2 is not whole yet" in bench.outcome()
+    assert bench.show(thin, thick) == 1
+    assert bench.show(thin, thick) == 0
+    (job,) = bench.ledger.jobs()
+    assert {chosen.role: chosen.series_uid for chosen in job.inputs} == {"ct": "1.2.1", "other": "1.2.2"}

@@ -57,12 +57,12 @@ def make_rules() -> Callable[..., RuleSet]:
         slices: int = 1,
         conditions: tuple[str, ...] = (),
         prefer: tuple[str, ...] = (),
-        inputs: int = 1,
+        further: tuple[InputRole, ...] = (),
     ) -> RuleSet:
         role = InputRole("image", modality, slices, conditions, prefer)
         source = Source(Path("dicom-node.toml"), text)
         configuration = Configuration(Settings.model_validate(tomllib.loads(text)), source)
-        return RuleSet.compile(configuration, {"lungs": _contract((role,) * inputs)})
+        return RuleSet.compile(configuration, {"lungs": _contract((role, *further))})
 
     return make
 

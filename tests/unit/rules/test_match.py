@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.catalogue import load_contract
+from dicom_node.domain.contract import InputRole
 from dicom_node.domain.study import SeriesView, StudyView
 from dicom_node.errors import RuleError
 from dicom_node.rules.explain import explain, render
@@ -71,7 +72,7 @@ def test_an_unknown_model_is_refused_with_those_known(make_rules: MakeRules) -> 
     [
         ({"conditions": ('Modality == "CT"', "KVP == 'a'")}, "inputs[1].conditions[2]"),
         ({"prefer": ("smallest Nothing",)}, "inputs[1].prefer[1]"),
-        ({"inputs": 2}, "inputs"),
+        ({"further": (InputRole("b", "CT", 1, ("KVP == 'a'",), ()),)}, "inputs[2].conditions[1]"),
     ],
 )
 def test_errors_in_a_contract_name_model_toml(make_rules: MakeRules, contract: dict[str, Any], key: str) -> None:
@@ -312,3 +313,35 @@ def test_keys_that_do_nothing_are_refused(make_rules: Callable[..., RuleSet], mo
     with pytest.raises(RuleError, match=told) as error:
         make_rules(text)
     assert error.value.key == (f"rules[1].{key}" if key else "rules[1]")
+
+
+FLAIR = InputRole("flair", "MR", 1, ('SeriesDescription == "FLAIR"',), ("smallest SliceThickness",))
+
+
+def test_a_model_of_two_series_gets_one_for_each_role(
+    make_rules: MakeRules, make_series: MakeSeries, make_study: MakeStudy
+) -> None:
+    rules = make_rules(f"{RULE}all = ['SeriesDescription == \"T1\"']", modality="MR", further=(FLAIR,))
+    t1 = make_series(1, Modality="MR", SeriesDescription="T1", FrameOfReferenceUID="1.5")
+    thick, thin, moved = (
+        make_series(number, Modality="MR", SeriesDescription="FLAIR", SliceThickness=mm, FrameOfReferenceUID=frame)
+        for number, mm, frame in ((2, 5.0, "1.5"), (3, 3.0, "1.5"), (4, 1.0, "1.6"))
+    )
+
+    decision = decide(rules, make_study(t1, thick, thin, moved))
+
+    assert decision.chosen() == (("image", t1), ("flair", thin))
+    (other,) = decision.further
+    elsewhere = next(verdict for verdict in other.verdicts if verdict.series is moved)
+    assert elsewhere.reason == "no match: it lies in another frame of reference than the first input"
+
+
+def test_a_model_of_two_series_does_not_run_on_one(
+    make_rules: MakeRules, make_series: MakeSeries, make_study: MakeStudy
+) -> None:
+    rules = make_rules(RULE, modality="MR", further=(FLAIR,))
+
+    decision = decide(rules, make_study(make_series(1, Modality="MR", SeriesDescription="T1")))
+
+    assert (decision.matched, decision.winner, decision.chosen()) == (False, None, ())
+    assert decision.reason.startswith("there is no series for flair: the study has no series")

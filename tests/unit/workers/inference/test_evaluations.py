@@ -28,7 +28,7 @@ def measured(contract: ModelContract, emphysema: float, labels: tuple[int, int] 
     hu.reshape(-1)[: round(20 * emphysema)] = -980
     label_map = np.empty(hu.shape, dtype=np.uint8)
     label_map[0], label_map[1] = labels
-    return measure(contract, hu, VoxelGrid.from_matrix(hu.shape, np.eye(4)), label_map)
+    return measure(contract, hu, VoxelGrid.from_matrix(hu.shape, np.eye(4)), [label_map])
 
 
 @pytest.mark.parametrize(

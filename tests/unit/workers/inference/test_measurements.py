@@ -38,7 +38,7 @@ def test_values_units_and_codes_by_hand(contract: ModelContract) -> None:
     hu[0, 0] = [-1000, -951, -950, -800]
     hu[1, 0] = [-900, -900, -900, -700]
 
-    measured = measure(contract, hu, GRID, label_map)
+    measured = measure(contract, hu, GRID, [label_map])
 
     assert value(measured, "volume", 1) == pytest.approx(0.04)
     assert value(measured, "volume", 1, 2) == pytest.approx(0.08)
@@ -60,7 +60,7 @@ def test_an_empty_segment_has_a_volume_of_0_and_no_density(contract: ModelContra
     label_map = np.zeros(SHAPE, dtype=np.uint8)
     label_map[0] = 1
 
-    measured = measure(contract, np.full(SHAPE, -900, dtype=np.int16), GRID, label_map)
+    measured = measure(contract, np.full(SHAPE, -900, dtype=np.int16), GRID, [label_map])
 
     assert {m.name for m in measured if m.segments == (2,)} == {"volume"}
     assert value(measured, "volume", 2) == 0
@@ -68,7 +68,7 @@ def test_an_empty_segment_has_a_volume_of_0_and_no_density(contract: ModelContra
 
 
 def test_nothing_found_has_volumes_of_0_alone(contract: ModelContract) -> None:
-    measured = measure(contract, np.zeros(SHAPE, dtype=np.int16), GRID, np.zeros(SHAPE, dtype=np.uint8))
+    measured = measure(contract, np.zeros(SHAPE, dtype=np.int16), GRID, [np.zeros(SHAPE, dtype=np.uint8)])
 
     assert [(m.name, m.value) for m in measured] == [("volume", 0), ("volume", 0), ("volume", 0)]
 
@@ -80,7 +80,7 @@ def test_nothing_found_has_volumes_of_0_alone(contract: ModelContract) -> None:
 def test_both_together_agree_with_each_alone(
     contract: ModelContract, hu: npt.NDArray[np.int16], label_map: npt.NDArray[np.uint8]
 ) -> None:
-    measured = measure(contract, hu, GRID, label_map)
+    measured = measure(contract, hu, GRID, [label_map])
 
     volumes = [value(measured, "volume", *segments) for segments in ((1,), (2,), (1, 2))]
     assert volumes[2] == pytest.approx(volumes[0] + volumes[1])
@@ -107,12 +107,12 @@ def test_what_the_catalogue_has_not_is_refused(
     wrong = replace(contract, measurements=(MeasurementSpec("wrong", kind, EACH, parameters),))
 
     with pytest.raises(ContractError, match=message):
-        measure(wrong, np.zeros(SHAPE, dtype=np.int16), GRID, np.zeros(SHAPE, dtype=np.uint8))
+        measure(wrong, np.zeros(SHAPE, dtype=np.int16), GRID, [np.zeros(SHAPE, dtype=np.uint8)])
 
 
 def test_shapes_that_differ_are_refused(contract: ModelContract) -> None:
     with pytest.raises(ModelOutputError, match="differ in shape"):
-        measure(contract, np.zeros((1, 3, 4)), GRID, np.zeros(SHAPE, dtype=np.uint8))
+        measure(contract, np.zeros((1, 3, 4)), GRID, [np.zeros(SHAPE, dtype=np.uint8)])
 
 
 @pytest.mark.parametrize(("percent", "code"), [(10, "371890005"), (95.0, "371889001"), (5.5, "PERC5.5")])
@@ -121,7 +121,9 @@ def test_percentiles_take_a_standard_code_where_there_is_one(
 ) -> None:
     wanted = MeasurementSpec("p", "percentile", (("right_lung",),), (("percent", percent),))
 
-    measured = measure(replace(contract, measurements=(wanted,)), np.zeros(SHAPE), GRID, np.ones(SHAPE, dtype=np.uint8))
+    measured = measure(
+        replace(contract, measurements=(wanted,)), np.zeros(SHAPE), GRID, [np.ones(SHAPE, dtype=np.uint8)]
+    )
 
     assert measured[0].derivation is not None
     assert measured[0].derivation.value == code

@@ -6,7 +6,19 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from result_cases import ANATOMY, CONTEXT, EMPHYSEMA, LUNG, contract, findings_on, series
+from result_cases import (
+    AGE,
+    ANATOMY,
+    CLASSES,
+    CONTEXT,
+    DETECTIONS,
+    EMPHYSEMA,
+    LUNG,
+    WITHOUT_SEGMENTS,
+    contract,
+    findings_on,
+    series,
+)
 
 from dicom_node.domain.finding import Evaluation, Findings, Presence
 from dicom_node.errors import ResultError
@@ -171,7 +183,7 @@ def test_a_changed_report_is_found_out(objects: tuple[ResultObject, ...], findin
 
 def test_other_findings_are_found_out(objects: tuple[ResultObject, ...], findings: Findings) -> None:
     images = series()
-    one_more = findings.label_map.copy()
+    one_more = findings.layers[0].copy()
     one_more[0, 0, 0] = 2
     present = Evaluation("emphysema", EMPHYSEMA, Presence.PRESENT, LUNG, (1, 2), "")
     segments = (replace(findings.segments[0], type=ANATOMY), findings.segments[1])
@@ -193,5 +205,29 @@ def test_a_result_of_another_patient_is_found_out(objects: tuple[ResultObject, .
 
 
 def test_half_a_result_is_none(objects: tuple[ResultObject, ...], findings: Findings) -> None:
-    with pytest.raises(ResultError, match="one SEG and one SR"):
+    with pytest.raises(ResultError, match="these findings make seg, sr"):
         check(objects[:1], findings)
+
+
+@pytest.mark.parametrize("which", WITHOUT_SEGMENTS)
+def test_a_report_without_segments_passes_and_another_does_not(which: str) -> None:
+    found = findings_on(series(6), layers=(), segments=(), evaluations=(), **WITHOUT_SEGMENTS[which])
+    objects = encode(found, contract(), series(6), CONTEXT)
+    check(objects, found, series(6))
+
+    for changes in (
+        {"classes": CLASSES[1:], "detections": (), "measurements": ()},
+        {"classes": (), "detections": DETECTIONS[:1], "measurements": ()},
+        {"classes": (), "detections": (), "measurements": (replace(AGE, value=61.25),)},
+    ):
+        with pytest.raises(ResultError, match="SR"):
+            check(objects, replace(found, **changes), series(6))  # type: ignore[arg-type]
+
+
+def test_a_detection_that_lies_elsewhere_is_found_out() -> None:
+    found = findings_on(series(6), layers=(), segments=(), evaluations=(), **WITHOUT_SEGMENTS["detections"])
+    objects = encode(found, contract(), series(6), CONTEXT)
+    moved = replace(DETECTIONS[0], points=((-29.25, 22.5, -94.0),))
+
+    with pytest.raises(ResultError, match="nodule 1 lies elsewhere"):
+        check(objects, replace(found, detections=(moved, DETECTIONS[1])), series(6))

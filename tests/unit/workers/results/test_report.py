@@ -18,7 +18,7 @@ def report_of(images: list[Dataset], findings: Findings) -> Dataset:
     source = read(images)
     time = local_time(source, CONTEXT)
     seg = segmentation.build(findings, contract(), source, CONTEXT, time)
-    return report.build(findings, contract(), source, CONTEXT, time, seg)
+    return report.build(findings, contract(), source, CONTEXT, time, seg)["sr"]
 
 
 def groups(document: Dataset) -> list[hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations]:
@@ -56,7 +56,7 @@ def test_a_report_names_the_one_it_replaces() -> None:
     context = replace(CONTEXT, predecessors=(Predecessor("1.2", "2.25.7", str(Comprehensive3DSRStorage), "2.25.8"),))
     time = local_time(source, context)
     seg = segmentation.build(findings, contract(), source, context, time)
-    document = report.build(findings, contract(), source, context, time, seg)
+    document = report.build(findings, contract(), source, context, time, seg)["sr"]
     (study,) = document.PredecessorDocumentsSequence
     (replaced,) = study.ReferencedSeriesSequence
     (object_,) = replaced.ReferencedSOPSequence
@@ -95,7 +95,7 @@ def test_an_evaluation_is_a_code_with_its_reason(presence: Presence, value: str)
 def test_a_segment_without_a_voxel_is_absent_by_code() -> None:
     images = series()
     findings = findings_on(images)
-    label_map = findings.label_map.copy()
+    label_map = findings.layers[0].copy()
     label_map[label_map == 2] = 0
     right, left, both = groups(report_of(images, findings_on(images, label_map)))
     assert (answers(right), answers(left)) == ([], [("121052", "272519000")])

@@ -97,7 +97,7 @@ def test_odd_pixel_data_are_padded_with_null() -> None:
 def test_segments_with_gaps_in_their_numbers_are_refused() -> None:
     images = series()
     findings = findings_on(images)
-    label_map = np.zeros_like(findings.label_map)
+    label_map = np.zeros_like(findings.layers[0])
     with pytest.raises(ResultError, match=r"numbered \[2\]") as caught:
         segmentation_of(
             images, findings_on(images, label_map, segments=findings.segments[1:], measurements=(), evaluations=())

@@ -1,0 +1,121 @@
+"""What a bundle returns, as its contract says it: which key, in which form, and what each number of it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dicom_node.domain.contract import ProtocolBound
+from dicom_node.domain.finding import Code
+
+
+class Activation(StrEnum):
+    """What is applied to a network's values before they are read as probabilities."""
+
+    NONE = "none"  # they are probabilities, 0 to 1
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+
+
+class MaskForm(StrEnum):
+    """How segments come out."""
+
+    LABELS = "labels"  # one channel of label values
+    CHANNELS = "channels"  # a channel per segment, which may overlap: inside at the threshold or above
+    PROBABILITIES = "probabilities"  # background, then a channel per segment: the most probable one wins
+
+
+class RegionForm(StrEnum):
+    """How detections come out."""
+
+    BOXES = "boxes"  # two opposite corners, or centre and size
+    POINTS = "points"
+
+
+class Coordinates(StrEnum):
+    """What the numbers of a position count."""
+
+    RAS = "ras"  # mm, as MONAI gives them
+    LPS = "lps"  # mm, as DICOM and ITK give them
+    INDEX = "index"  # voxels of the input series, (column, row, slice)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskOutput:
+    """Segments on the grid of the first input."""
+
+    name: str
+    key: str  # in what the postprocessing returns
+    form: MaskForm
+    segments: tuple[str, ...]  # names of segments in the order of channels; of labels: all, numbered in [[segments]]
+    activation: Activation = Activation.NONE
+    threshold: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ClassSpec:
+    """One class of a classifier, or one kind of thing that a detector marks."""
+
+    name: str
+    concept: Code
+    present_from: float = 0.5  # probability; counts where classes do not exclude each other
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOutput:
+    """A vector of probabilities, one per class, of the series as a whole."""
+
+    name: str
+    key: str
+    classes: tuple[ClassSpec, ...]  # in the order of the vector
+    exclusive: bool  # one of them holds, the most probable; otherwise each by its own threshold
+    activation: Activation = Activation.NONE
+    site: Code | None = None
+    decided_from: float = 0.0  # exclusive: below this probability of the best one nothing is decided
+    protocol: tuple[ProtocolBound, ...] = ()  # all must hold, or the answer is "not evaluated"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """One number of a regression."""
+
+    name: str
+    concept: Code
+    unit: Code  # UCUM
+    at_least: float | None = None  # what lies outside is refused: no such value exists
+    at_most: float | None = None
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueOutput:
+    """A vector of numbers with units, of the series as a whole."""
+
+    name: str
+    key: str
+    values: tuple[ValueSpec, ...]  # in the order of the vector
+
+
+@dataclass(frozen=True, slots=True)
+class RegionOutput:
+    """Detections: boxes or points in the patient, each with a score and a class."""
+
+    name: str
+    key: str  # of the positions
+    form: RegionForm
+    coordinates: Coordinates
+    category: Code
+    classes: tuple[ClassSpec, ...]  # label 0 is the first; their present_from is the lowest score that counts
+    scores: str = ""  # key of the scores; empty: there are none
+    labels: str = ""  # key of the classes; empty: all are of the first
+    centred: bool = False  # boxes are given as centre and size
+    activation: Activation = Activation.NONE
+    score_concept: Code | None = None  # None: certainty of the finding, in percent
+    site: Code | None = None
+    measurements: tuple[ValueSpec, ...] = ()  # one number per detection each, under the key of its name
+    at_most: int = 100  # detections that are told, the best first
+    source: str = ""
+
+
+Output = MaskOutput | ClassOutput | ValueOutput | RegionOutput

@@ -1,0 +1,104 @@
+"""The contract's outputs as a host is told of them, and whether the arrays that come back are what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.output import Activation, ClassOutput, MaskForm, MaskOutput, Output, RegionForm, RegionOutput
+from dicom_node.errors import ModelOutputError
+
+Array = npt.NDArray[Any]
+
+
+def orders(contract: ModelContract) -> list[dict[str, Any]]:
+    """What a host needs to know of each output, as plain data."""
+    return [_order(contract, output) for output in contract.outputs]
+
+
+def _order(contract: ModelContract, output: Output) -> dict[str, Any]:
+    common = {"name": output.name, "key": output.key}
+    if isinstance(output, MaskOutput):
+        mask = {"kind": "mask", "form": str(output.form), "threshold": output.threshold}
+        numbers = contract.segment_numbers(output.segments)
+        return {**common, **mask, "activation": str(output.activation), "numbers": list(numbers)}
+    if isinstance(output, RegionOutput):
+        columns = {"scores": output.scores, "labels": output.labels}
+        columns |= {measured.name: measured.name for measured in output.measurements}
+        return {
+            **common,
+            "kind": "regions",
+            "form": str(output.form),
+            "coordinates": str(output.coordinates),
+            "centred": output.centred,
+            "activation": str(output.activation),
+            "columns": {part: key for part, key in columns.items() if key},
+        }
+    probabilities = isinstance(output, ClassOutput)
+    count = len(output.classes) if isinstance(output, ClassOutput) else len(output.values)
+    activation = output.activation if isinstance(output, ClassOutput) else Activation.NONE
+    vector = {"kind": "vector", "count": count, "probabilities": probabilities}
+    return {**common, **vector, "activation": str(activation)}
+
+
+def checked(
+    contract: ModelContract, told: Sequence[Sequence[Any]], data: bytes, shape: tuple[int, int, int]
+) -> dict[str, Array]:
+    """The arrays in ``data``, of which the host ``told`` name, dtype and shape in order.
+
+    A host runs foreign code, so nothing it tells is taken on trust.
+
+    Raises:
+        ModelOutputError: reason ``output-shape`` or ``output-labels``.
+    """
+    arrays: dict[str, Array] = {}
+    at = 0
+    for name, dtype, dimensions in told:
+        if dtype not in ("uint8", "int64", "float64"):
+            raise _wrong("output-shape", f"{contract.name} returned {name} as {dtype}")
+        size = int(np.prod([int(n) for n in dimensions], dtype=np.int64)) * np.dtype(dtype).itemsize
+        part = data[at : at + size]
+        if len(part) != size:
+            raise _wrong("output-shape", f"{contract.name} returned {len(part)} of {size} bytes of {name}")
+        arrays[str(name)] = np.frombuffer(part, dtype=dtype).reshape([int(n) for n in dimensions])
+        at += size
+    for output in contract.outputs:
+        for name, wanted in _wanted(output, shape).items():
+            if name not in arrays:
+                raise _wrong("output-shape", f"{contract.name} returned no {name}")
+            found = arrays[name].shape
+            if len(found) != len(wanted) or any(w not in (None, f) for w, f in zip(wanted, found, strict=True)):
+                raise _wrong("output-shape", f"{contract.name} returned {name} in the shape {found}, not {wanted}")
+        if isinstance(output, MaskOutput):
+            _check_labels(contract, output, arrays[output.name])
+    return arrays
+
+
+def _wanted(output: Output, shape: tuple[int, int, int]) -> Mapping[str, tuple[int | None, ...]]:
+    if isinstance(output, MaskOutput):
+        layers = len(output.segments) if output.form is MaskForm.CHANNELS else 1
+        return {output.name: (layers, *shape)}
+    if isinstance(output, RegionOutput):
+        parts = [("scores", output.scores), ("labels", output.labels)]
+        columns = [name for name, key in parts if key] + [measured.name for measured in output.measurements]
+        corners = 8 if output.form is RegionForm.BOXES else 1
+        return {f"{output.name}/points": (None, corners, 3)} | {f"{output.name}/{name}": (None,) for name in columns}
+    return {output.name: (len(output.classes) if isinstance(output, ClassOutput) else len(output.values),)}
+
+
+def _check_labels(contract: ModelContract, output: MaskOutput, layers: Array) -> None:
+    known = {0, *contract.segment_numbers(output.segments)}
+    found = np.flatnonzero(np.bincount(layers.ravel(), minlength=1))
+    unknown = [int(value) for value in found if int(value) not in known]
+    if unknown:
+        listed = ", ".join(map(str, unknown[:5]))
+        raise _wrong("output-labels", f"{contract.name} returned label(s) {listed} that model.toml does not name")
+
+
+def _wrong(reason: str, message: str) -> ModelOutputError:
+    remedy = "describe all that it can return under [[segments]] and [[outputs]] of its model.toml"
+    return ModelOutputError(message, reason=reason, remedy=remedy)
