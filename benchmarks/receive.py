@@ -30,6 +30,7 @@ from dicom_node.settings import PeerSettings
 
 IDLE = 200  # associations
 IDLE_SECONDS = 10.0
+REST_SECONDS = 5.0
 ECHOES = 200
 _ECHO = Proposal(VERIFICATION, ("1.2.840.10008.1.2",))
 
@@ -76,7 +77,7 @@ class Taken:
     """Figures of one load and receiver, a value a round."""
 
     rates: list[float]  # objects/s
-    user: list[float]  # user CPU, s/GB
+    user: list[float]  # user CPU, s/GB, beyond what it takes at rest
 
 
 def main() -> int:
@@ -127,6 +128,7 @@ def _rounds(
     started: Mapping[str, Receiver], images: list[Any], little: list[Any], folder: Path, rounds: int, scale: float
 ) -> dict[tuple[str, str], Taken]:
     taken = {(load.name, name): Taken([], []) for load in LOADS for name in load.receivers}
+    at_rest = {name: _user_at_rest(receiver) for name, receiver in started.items()}
     for number in range(rounds):
         for load in LOADS:
             order = load.receivers[number % len(load.receivers) :] + load.receivers[: number % len(load.receivers)]
@@ -135,15 +137,24 @@ def _rounds(
                 count = max(load.associations, round(load.count * scale))
                 write_copies(little if load.small else images, count, source)
                 receiver = started[name]
-                before = receiver.user_seconds()
+                before, began = receiver.user_seconds(), time.monotonic()
                 seconds = receivers.send(source, receiver.port, load.environment, load.associations)
                 _come_to_rest(receiver)
                 gigabytes = size_mb(source) / 1000
                 taken[load.name, name].rates.append(count / seconds)
-                taken[load.name, name].user.append((receiver.user_seconds() - before) / gigabytes)
+                user = receiver.user_seconds() - before - at_rest[name] * (time.monotonic() - began)
+                taken[load.name, name].user.append(user / gigabytes)
                 for file in source.iterdir():
                     file.unlink()
     return taken
+
+
+def _user_at_rest(receiver: Receiver) -> float:
+    """User CPU time it takes a second while nothing comes."""
+    _come_to_rest(receiver)
+    before = receiver.user_seconds()
+    time.sleep(REST_SECONDS)
+    return (receiver.user_seconds() - before) / REST_SECONDS
 
 
 def _come_to_rest(receiver: Receiver) -> None:
