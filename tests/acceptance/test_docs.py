@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import nibabel
+import numpy as np
 import pytest
 import typer.main
 import yaml
@@ -61,14 +63,14 @@ class Documented:
     ran: set[str] = field(default_factory=set)  # commands that its setting up has proved
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        program, *arguments = command.replace(PLACEHOLDER, "SYNTHETIC").split()
+        program, *arguments = command.replace(PLACEHOLDER, "SYNTHETIC").replace("--epochs 100", "--epochs 1").split()
         return subprocess.run(
             [str(self.binaries / program), *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=400,
         )
 
     def json(self, command: str) -> Any:
@@ -96,6 +98,7 @@ def documented(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     pacs_port = free_port()
     configuration.write_text(configuration.read_text().replace("port = 4242", f"port = {pacs_port}"))
     images = phantom.write(phantom.compute((40, 160, 200), (8.0, 2.2, 2.2), thickness=None), folder / "images")
+    _write_cases(folder / "FOLDER")
     with StandInPacs(folder / "pacs", pacs_port, "ORTHANC") as pacs:
         up = subprocess.Popen(
             [installed / "dicom-node", "up"], cwd=folder, env=environment
@@ -108,6 +111,18 @@ def documented(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             yield made
         finally:
             end(up, seconds=40)
+
+
+def _write_cases(folder: Path) -> None:
+    """Cases to evaluate and train with: two bright bodies, one behind the other, each with its label."""
+    across, along, up = np.meshgrid(np.arange(36) - 18, np.arange(48) - 24, np.arange(32) - 16, indexing="ij")
+    for number in range(5):
+        bodies = [np.hypot(np.hypot(across, along - at), up) < 7 + number / 2 for at in (9, -9)]
+        labels = (bodies[0] + 2 * (bodies[1] & ~bodies[0])).astype(np.uint8)
+        image = 200.0 + 300 * (labels > 0) + np.random.default_rng(number).normal(0, 20, labels.shape)
+        for name, values in (("images", image.astype(np.float32)), ("labels", labels)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name / f"case{number}.nii.gz")
 
 
 def _reached(pacs: StandInPacs, images: list[Path], node: PeerSettings) -> bool:
@@ -189,7 +204,7 @@ def test_every_key_of_the_configuration_is_described_with_its_default(section: s
 
 
 def test_the_conditions_of_the_example_are_good(tmp_path: Path) -> None:
-    (example,) = blocks(CHECKOUT / "docs" / "configuration.md", "toml")
+    example = blocks(CHECKOUT / "docs" / "configuration.md", "toml")[0]
     file = tmp_path / "dicom-node.toml"
     file.write_text(f'[[rules]]\nname = "example"\nmodel = "ct_lung_density"\n{example}')
 
@@ -198,6 +213,17 @@ def test_the_conditions_of_the_example_are_good(tmp_path: Path) -> None:
     assert rule.settings.all
     assert rule.settings.none
     assert rule.settings.prefer
+
+
+@pytest.mark.parametrize("example", blocks(CHECKOUT / "docs" / "configuration.md", "toml")[1:])
+def test_the_entries_of_the_examples_are_good(example: str, tmp_path: Path) -> None:
+    pacs = '[[peers]]\nname = "pacs"\nae_title = "ORTHANC"\nhost = "10.0.0.5"\nport = 4242\n'
+    file = tmp_path / "dicom-node.toml"
+    file.write_text(pacs + example)
+
+    settings = load(file, {}).settings
+
+    assert len(settings.peers) + len(settings.rules) > 1
 
 
 def test_the_contract_of_the_example_is_good(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_rule_whose_model_is_not_there(fresh: InstalledNode) -> None:
     fresh.rules = RULE.replace('model = "quick"', 'model = "quack"')
     fresh.configure()
 
-    refused(fresh, f"dicom-node.toml:{line_of(fresh, 'quack')}", "'quack'", "known: ct_lung_density, quick")
+    refused(fresh, f"dicom-node.toml:{line_of(fresh, 'quack')}", "'quack'", "known: ct_lung_density,", "quick")
 
 
 def test_a_rule_whose_bundle_is_broken(fresh: InstalledNode, tmp_path: Path) -> None:
