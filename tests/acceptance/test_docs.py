@@ -20,6 +20,7 @@ import yaml
 from peers import end, free_port, wait_until
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from served_bundles import serve_bundle
 
 from dicom_node import contract_file
 from dicom_node.cli.main import app
@@ -99,6 +100,7 @@ def documented(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     configuration.write_text(configuration.read_text().replace("port = 4242", f"port = {pacs_port}"))
     images = phantom.write(phantom.compute((40, 160, 200), (8.0, 2.2, 2.2), thickness=None), folder / "images")
     _write_cases(folder / "FOLDER")
+    serve_bundle(folder / "my_model")
     with StandInPacs(folder / "pacs", pacs_port, "ORTHANC") as pacs:
         up = subprocess.Popen(
             [installed / "dicom-node", "up"], cwd=folder, env=environment
@@ -227,14 +229,16 @@ def test_the_entries_of_the_examples_are_good(example: str, tmp_path: Path) -> N
 
 
 def test_the_contract_of_the_example_is_good(tmp_path: Path) -> None:
-    (example,) = blocks(CHECKOUT / "docs" / "models.md", "toml")
+    example, outputs = blocks(CHECKOUT / "docs" / "models.md", "toml")
     file = tmp_path / "model.toml"
     file.write_text(example)
+    assert contract_file.record(contract_file.read(file), tmp_path, "").name == "my_model"
 
-    contract = contract_file.record(contract_file.read(file), tmp_path, "")
+    begin, end = example.index("[[segments]]"), example.index("[resources]")
+    file.write_text(example[:begin] + example[end:] + outputs)
+    contract_file.record(contract_file.read(file), tmp_path, "")
 
-    assert contract.name == "my_model"
-    written = set(tomllib.loads(example))
+    written = set(tomllib.loads(example)) | set(tomllib.loads(outputs))
     assert written == set(contract_file.ContractFile.model_fields) - {"evaluations"}
 
 
