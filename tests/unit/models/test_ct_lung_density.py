@@ -72,7 +72,7 @@ def test_the_phantoms_truth_is_found(scripts: ModuleType, case: str) -> None:
     """Volume within 1 %, LAA-950 within 0.5 points, each lung on its side, airways and bowel gas left out."""
     computed = phantom.compute(**CASES[case])
     labels = labels_of(scripts, computed.hu, computed.grid)
-    measured = measure(load_contract(BUNDLE), computed.hu, computed.grid, labels)
+    measured = measure(load_contract(BUNDLE), computed.hu, computed.grid, [labels])
 
     values = {(m.name, m.segments): m.value for m in measured}
     for segments, truth in (
@@ -215,7 +215,7 @@ def test_a_real_chest_ct_with_8_mm_slices(scripts: ModuleType, test_data: Path) 
     hu = np.stack([images[i].pixel_array * images[i].RescaleSlope + images[i].RescaleIntercept for i in order])
 
     labels = labels_of(scripts, hu, grid)
-    values = {(m.name, m.segments): m.value for m in measure(load_contract(BUNDLE), hu, grid, labels)}
+    values = {(m.name, m.segments): m.value for m in measure(load_contract(BUNDLE), hu, grid, [labels])}
 
     assert 1000 < values["volume", (1,)] < 1200
     assert 1450 < values["volume", (2,)] < 1650
