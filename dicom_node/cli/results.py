@@ -9,7 +9,6 @@ import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
-from dicom_node.domain.rejection import Title
 
 if TYPE_CHECKING:
     from dicom_node.settings import Settings
@@ -28,7 +27,7 @@ class Why(StrEnum):
     WORKLIST = "worklist"
 
 
-_TITLES = {Why.SAFETY: Title.PATIENT_SAFETY, Why.QUALITY: Title.QUALITY, Why.WORKLIST: Title.WRONG_WORKLIST_ENTRY}
+_TITLES = {Why.SAFETY: "PATIENT_SAFETY", Why.QUALITY: "QUALITY", Why.WORKLIST: "WRONG_WORKLIST_ENTRY"}
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +51,7 @@ def withdraw(
     """Take a result back: nothing more of it is sent, and whoever has it is told. Doing it again changes nothing."""
     from dicom_node.archive import withdrawals
     from dicom_node.archive.own_objects import Desk
+    from dicom_node.domain.rejection import Title
 
     if (job is None) == (not model) or bool(model) != bool(version) or not reason.strip():
         raise typer.BadParameter("name a JOB, or --model and --version; and give a reason")
@@ -60,7 +60,7 @@ def withdraw(
         jobs = (job,) if job is not None else withdrawals.current(database, model, version)
         done = []
         for number in jobs if job is not None or yes else ():
-            wanted = withdrawals.Withdrawal(number, reason.strip(), _TITLES[title])
+            wanted = withdrawals.Withdrawal(number, reason.strip(), Title[_TITLES[title]])
             told = withdrawals.withdraw(
                 database, Desk.of(settings), wanted, _understand_notes(settings), access.person()
             )

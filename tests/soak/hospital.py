@@ -17,7 +17,9 @@ from peers import Orthanc, PostgreSQL, RedisServer
 from served_bundles import serve_bundle
 from soak.chaos import Disk
 
+from dicom_node import pins
 from dicom_node.archive.database import Database
+from dicom_node.catalogue import load_contract
 
 SLICES = 6
 ATTEMPTS = 8  # a job may be hit by several faults; the poisonous one is given up all the same
@@ -92,6 +94,7 @@ class Hospital:
         self.disk = Disk(self.node.folder / "data", mount=self.mount)
         self.pacs.know("node", "DICOMNODE", self.node.port)
         self.pacs.start()
+        pins.write(self.node.folder / "data", "bright", load_contract(self.folder / "models" / "bright").digest)
         self.node.start(seconds=180)
 
     def database(self) -> Database:

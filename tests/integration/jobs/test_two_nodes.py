@@ -56,7 +56,7 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path, orthanc: Orthanc, postgresql: PostgreSQL, redis_server: RedisServer) -> Iterator[Pair]:
-    serve_bundle(tmp_path / "models" / "bright", "__import__('time').sleep(1)", slices=6)
+    serve_bundle(tmp_path / "models" / "bright", "import time; time.sleep(1)", slices=6)
     shared = tmp_path / "shared"
     more = f'{RULE}\n[database]\nurl = "{postgresql.database()}"\n[broker]\nurl = "{redis_server.url}"\n'
     nodes = []
