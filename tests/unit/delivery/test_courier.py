@@ -121,7 +121,7 @@ def test_two_couriers_on_one_ledger_send_nothing_twice(bench: Bench) -> None:
     for _ in range(30):
         bench.add()
     couriers = [Courier(bench.settings, bench.parcels, bench.destinations) for _ in range(2)]
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while bench.parcels.counts() != {"present": 30}:
         assert time.monotonic() < deadline, bench.parcels.counts()
         for courier in couriers:
