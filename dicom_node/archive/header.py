@@ -38,6 +38,7 @@ _STACKED = frozenset(("CT", "MR", "PT"))  # whose frames form volumes
 
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
 _PIECE = 1 << 20
+_REMEMBERED = 256  # bytes of a value; longer ones would fill the memory
 _CHARACTER_SET, _PIXEL_REPRESENTATION = 0x00080005, 0x00280103
 
 
@@ -157,22 +158,23 @@ def attributes_of(elements: Mapping[int, Element], *, little_endian: bool) -> di
     for element in elements.values():
         keyword = entry_of(element.tag).keyword
         if keyword:
-            value = _attribute(element, encodings, signed, order)
+            read = _remembered if len(element.value) <= _REMEMBERED else _attribute
+            value = read(element, encodings, signed, order)
             if value is not None:
                 found[keyword] = value
     return found
 
 
-@lru_cache(4096)
 def _attribute(element: Element, encodings: tuple[str, ...], signed: bool, order: str) -> Any:
-    """The value of an element, or None. Remembered, since the images of a series say nearly the same.
-
-    A value that is not what its VR promises is left out: rules then see it as absent.
-    """
+    """The value of an element, or None. One that is not what its VR promises is left out: rules see it as absent."""
     vr = _vr(element, entry_of(element.tag).vr, signed)
     with contextlib.suppress(ValueError, struct.error):
         return _convert(vr, element.value, list(encodings), order)
     return None
+
+
+# The images of a series say nearly the same.
+_remembered = lru_cache(4096)(_attribute)
 
 
 def _encodings(element: Element | None) -> list[str]:

@@ -322,9 +322,7 @@ class _Walk:
         content = self.content
         piece, at, last = content.piece, content.at, len(content.piece) - 12
         unpack, long = self._start.unpack_from, self._long.unpack_from
-        # Of each sequence we are in: whether it holds implicit VR; below the item we are in, if we are in one.
-        inside, in_item = [implicit], False
-        outer: list[bool] = []
+        inside, in_item = [implicit], False  # of each sequence we are in: whether it holds implicit VR
         while at <= last:
             group, number, code, length = unpack(piece, at)
             if group == 0xFFFE:
@@ -336,7 +334,7 @@ class _Walk:
                     inside.pop()
                     if not inside:
                         return self._leapt(at)
-                    in_item = outer.pop()
+                    in_item = True  # the one that holds the sequence
                 elif not in_item and number == 0xE000:
                     in_item = length == _UNDEFINED
                     at += 0 if in_item else length
@@ -358,7 +356,6 @@ class _Walk:
                 return False
             else:
                 inside.append(inside[-1] or code == b"UN")
-                outer.append(True)
                 in_item = False
         return False
 

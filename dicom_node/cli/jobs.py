@@ -72,8 +72,7 @@ def retry(context: typer.Context, job: JobArgument, as_json: Json = False) -> No
 
     with access.ledger(context) as database:
         state = Ledger(database).retry(job, access.person())
-    data = {"job": job, "state": str(state)}
-    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+    _show_state(job, state, as_json)
 
 
 @commands.command()
@@ -83,8 +82,7 @@ def cancel(context: typer.Context, job: JobArgument, as_json: Json = False) -> N
 
     with access.ledger(context) as database:
         interventions.cancel(database, job, access.person())
-    data = {"job": job, "state": str(JobState.CANCELLED)}
-    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+    _show_state(job, JobState.CANCELLED, as_json)
 
 
 @commands.command()
@@ -94,8 +92,7 @@ def approve(context: typer.Context, job: JobArgument, as_json: Json = False) -> 
 
     with access.ledger(context) as database:
         succession.approve(database, job, access.person())
-    data = {"job": job, "state": str(JobState.QUEUED)}
-    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+    _show_state(job, JobState.QUEUED, as_json)
 
 
 @commands.command()
@@ -105,8 +102,7 @@ def drop(context: typer.Context, job: JobArgument, as_json: Json = False) -> Non
 
     with access.ledger(context) as database:
         succession.drop(database, job, access.person())
-    data = {"job": job, "state": str(JobState.CANCELLED)}
-    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
+    _show_state(job, JobState.CANCELLED, as_json)
 
 
 @commands.command()
@@ -164,3 +160,8 @@ def _print_list(data: dict[str, Any]) -> None:
     ]
     columns = ("job", "state", "model", "rule", "study", "attempts", "planned", "ran", "progress or error")
     output.table(columns, rows, empty="no jobs")
+
+
+def _show_state(job: int, state: JobState, as_json: bool) -> None:
+    data = {"job": job, "state": str(state)}
+    output.show(data, as_json, lambda data: output.write(f"job {data['job']} is {data['state']}"))
