@@ -1,5 +1,5 @@
 # make demo [STUDY=folder]   a study through the whole node, everything embedded
-# make test                  every suite; PYTEST="-k name" narrows it
+# make test                  every suite, in PROCESSES side by side; PYTEST="-k name" narrows it
 # make check                 ruff, mypy, import-linter
 # make bench                 our figures beside those of peers; tables, and benchmarks/results/*.json
 # make bench-NAME            one of them, e.g. bench-jobs
@@ -15,6 +15,7 @@ BIN = $(VENV)/bin
 PYTHON = python3
 STUDY =
 PYTEST =
+PROCESSES = 2
 FAULTS = 200
 SEED =
 ON = servers embedded
@@ -31,7 +32,7 @@ demo: $(VENV)/.run
 	@STUDY='$(STUDY)'; exec $(BIN)/dicom-node demo $${STUDY:+"$$STUDY"}
 
 test: $(VENV)/.dev peers
-	$(BIN)/python -m pytest $(SUITES) $(PYTEST)
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile $(SUITES) $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

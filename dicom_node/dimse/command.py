@@ -81,6 +81,11 @@ class Command:
         return self.number(0x0100) or 0
 
     @property
+    def is_response(self) -> bool:
+        """Whether it answers a request."""
+        return bool(self.field & 0x8000)
+
+    @property
     def has_data_set(self) -> bool:
         """Whether a data set follows."""
         return self.number(0x0800) != NO_DATA_SET

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dicom_node.dimse.command import C_STORE_RQ, Command, CommandError, Status, store_response
+from dicom_node.dimse.command import C_STORE_RQ, COMMAND_AND_LAST, Command, CommandError, Status, store_response
 from dicom_node.dimse.framing import Fragment, FramingError
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject, ObjectSink, StoreService
 from dicom_node.domain.commitment import PUSH_MODEL
 
 LARGEST_COMMAND = 1 << 16  # bytes; real ones have some hundred
 LARGEST_IDENTIFIER = 1 << 20  # bytes of a data set that is not stored but decoded
+MOST_BETWEEN = 16  # responses amid one data set; we have as many requests open only if the peer is broken
 LARGEST_COMMITMENT = 1 << 24  # bytes of one that names objects to commit to: about 100,000; only peers we trust may
 
 LOGGER = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Intake:
         self._command = bytearray()
         self._store: _Store | None = None
         self._forwarded = -1  # bytes of a data set that is handed on; -1: none is expected
+        self._between: list[tuple[int, bytes]] = []  # contexts and responses that came amid a data set
         self._largest_forwarded = LARGEST_IDENTIFIER
         self.objects = 0  # answered with Success
 
@@ -101,6 +103,7 @@ class Intake:
             self._forward(fragment.context, 2 if fragment.last else 0, bytes(fragment.view))
             if fragment.last:
                 self._forwarded = -1
+                self._hand_on_responses()
         else:
             raise FramingError("a data set without a command")
 
@@ -129,7 +132,8 @@ class Intake:
 
     def _take_command(self, fragment: Fragment) -> None:
         if self._store is not None or self._forwarded >= 0:
-            raise FramingError("a command before the data set of the last one has ended")
+            self._take_response(fragment)
+            return
         self._command += fragment.view
         if len(self._command) > LARGEST_COMMAND:
             raise CommandError(f"a command set of more than {LARGEST_COMMAND} bytes")
@@ -146,7 +150,24 @@ class Intake:
             commitment = accepted.abstract_syntax == PUSH_MODEL
             self._largest_forwarded = LARGEST_COMMITMENT if commitment else LARGEST_IDENTIFIER
             self._forwarded = 0 if command.has_data_set else -1
-            self._forward(fragment.context, 3, encoded)
+            self._forward(fragment.context, COMMAND_AND_LAST, encoded)
+
+    def _take_response(self, fragment: Fragment) -> None:
+        """Keep a response until the data set under way has ended.
+
+        A peer whose threads share the association, as pynetdicom's do, answers our report amid an object it sends.
+        """
+        known = fragment.context in self._contexts
+        whole = known and fragment.last and len(self._between) < MOST_BETWEEN
+        command = Command.parse(bytes(fragment.view)) if whole else None
+        if command is None or not command.is_response or command.has_data_set:
+            raise FramingError("a command before the data set of the last one has ended")
+        self._between.append((fragment.context, bytes(fragment.view)))
+
+    def _hand_on_responses(self) -> None:
+        waiting, self._between = self._between, []
+        for context, encoded in waiting:
+            self._forward(context, COMMAND_AND_LAST, encoded)
 
     def _begin(self, command: Command, context: int, accepted: AcceptedContext) -> None:
         if command.number(0x0110) is None:
@@ -186,6 +207,7 @@ class Intake:
                 self._refuse(store, Status.OUT_OF_RESOURCES, f"it cannot be made durable: {error}")
         self._store = None
         self._respond(store_response(store.command, store.context, store.status, store.comment))
+        self._hand_on_responses()
 
     def _refuse(self, store: _Store, status: Status, why: str) -> None:
         """Drop the object; the rest of it is read, and then answered with ``status``."""

@@ -11,7 +11,7 @@ from dicom_node.dimse import command
 from dicom_node.dimse.command import Command, CommandError, Status, pdu
 from dicom_node.dimse.framing import Fragment, Framer, FramingError
 from dicom_node.dimse.inbound import InboundAssociation, InboundObject
-from dicom_node.dimse.intake import LARGEST_COMMAND, LARGEST_IDENTIFIER, AcceptedContext, Intake
+from dicom_node.dimse.intake import LARGEST_COMMAND, LARGEST_IDENTIFIER, MOST_BETWEEN, AcceptedContext, Intake
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 CONTEXTS = {1: AcceptedContext("1.2.840.10008.1.1", "1.2.840.10008.1.2"), 3: AcceptedContext(CT, "1.2.840.10008.1.2.1")}
@@ -184,6 +184,29 @@ def test_other_messages_are_handed_on() -> None:
     assert dialogue.statuses == [Status.SUCCESS]
 
 
+def response(has_data_set: bool = False) -> bytes:
+    """That of an N-EVENT-REPORT."""
+    data_set = (command.DATA_SET if has_data_set else command.NO_DATA_SET).to_bytes(2, "little")
+    return command.encode({0x0100: b"\0\x81", 0x0120: b"\7\0", 0x0800: data_set, 0x0900: b"\0\0"})
+
+
+def test_a_response_amid_an_object_is_handed_on_behind_it() -> None:
+    dialogue = Dialogue()
+    begun = pdu(3, 3, command.request(1, CT, 9, sop_instance="1.2.3", has_data_set=True))
+    dialogue.receive(begun + pdu(1, 3, response()) + pdu(3, 0, b"da") + pdu(1, 3, response()))
+    assert dialogue.forwarded == []
+    dialogue.receive(pdu(3, 2, b"ta") + store(b"next"))
+    assert dialogue.forwarded == [(1, 3, response())] * 2
+    assert [data for _, data in dialogue.service.objects] == [b"data", b"next"]
+
+
+def test_a_response_amid_an_identifier_is_handed_on_behind_it() -> None:
+    find = command.request(command.C_FIND_RQ, "1.2.840.10008.5.1.4.1.2.2.1", 2, has_data_set=True)
+    dialogue = Dialogue()
+    dialogue.receive(pdu(1, 3, find) + pdu(1, 0, b"ident") + pdu(3, 3, response()) + pdu(1, 2, b"ifier"))
+    assert dialogue.forwarded == [(1, 3, find), (1, 0, b"ident"), (1, 2, b"ifier"), (3, 3, response())]
+
+
 def broken() -> dict[str, bytes]:
     begun = pdu(3, 3, command.request(1, CT, 9, sop_instance="1.2.3", has_data_set=True))
     no_id = Command.parse(command.request(1, CT, 9, sop_instance="1.2.3", has_data_set=True)).elements
@@ -191,6 +214,10 @@ def broken() -> dict[str, bytes]:
     return {
         "data without a command": pdu(3, 2, b"data"),
         "command inside a data set": begun + pdu(3, 0, b"x") + begun,
+        "response with a data set inside a data set": begun + pdu(1, 3, response(has_data_set=True)),
+        "response in pieces inside a data set": begun + pdu(1, 1, response()),
+        "response in no context inside a data set": begun + pdu(7, 3, response()),
+        "responses without end inside a data set": begun + pdu(1, 3, response()) * (MOST_BETWEEN + 1),
         "data in another context": begun + pdu(1, 2, b"data"),
         "context that was not accepted": pdu(7, 3, command.request(1, CT, 9, sop_instance="1.2", has_data_set=True)),
         "command that is cut off": pdu(3, 3, b"\0\0\0\1\2\0\0"),
