@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from dicom_node.contract_tables import (
+    Bounds,
     BoundTable,
     CodeTable,
     Name,
@@ -28,7 +29,6 @@ from dicom_node.domain.contract import (
     InputRole,
     MeasurementSpec,
     ModelContract,
-    ProtocolBound,
     Resources,
     Selection,
     Status,
@@ -86,7 +86,7 @@ class _Evaluation(Table):
     of: Names
     measurement: Name
     present_from: float
-    protocol: Annotated[tuple[BoundTable, ...], Field(strict=False)] = ()
+    protocol: Bounds = ()
     source: Text
 
 
@@ -114,6 +114,8 @@ class ContractFile(Table):
     resources: _Resources
     weights: Annotated[tuple[_Weight, ...], Field(strict=False)] = ()
     outputs: Annotated[tuple[OutputTable, ...], Field(strict=False)] = ()
+    population: Bounds = ()
+    protocol: Bounds = ()
 
 
 def read(file: Path) -> ContractFile:
@@ -185,6 +187,9 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
     for index, output in enumerate(contract.outputs):
         for bound in getattr(output, "protocol", ()):
             yield from ((("outputs", index, "protocol"), fault) for fault in _bound_faults(bound))
+    for table in ("population", "protocol"):
+        for index, bound in enumerate(getattr(contract, table)):
+            yield from (((table, index, "keyword"), fault) for fault in _bound_faults(bound))
 
 
 def _input_contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -229,6 +234,8 @@ def _bound_faults(bound: BoundTable) -> Iterator[str]:
     limits = (bound.at_least, bound.at_most, bound.matching, bound.not_matching)
     if all(limit is None for limit in limits) != bound.absent:
         yield f"{bound.keyword}: give bounds, or absent = true, and not both"
+    if bound.absent and bound.unknown_fits:
+        yield f"{bound.keyword}: what must be absent cannot be unknown; leave unknown_fits out"
     for pattern in (bound.matching, bound.not_matching):
         fault = _pattern_fault(pattern) if pattern is not None else None
         if fault:
@@ -275,6 +282,8 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         resources=Resources(**contract.resources.model_dump()),
         weights=tuple(Weight(**weight.model_dump()) for weight in contract.weights),
         outputs=tuple(output.record(segments) for output in contract.outputs) or default,
+        population=tuple(bound.record() for bound in contract.population),
+        protocol=tuple(bound.record() for bound in contract.protocol),
     )
 
 
@@ -286,6 +295,6 @@ def _evaluation(evaluation: _Evaluation) -> EvaluationSpec:
         of=evaluation.of,
         measurement=evaluation.measurement,
         present_from=evaluation.present_from,
-        protocol=tuple(ProtocolBound(**bound.model_dump()) for bound in evaluation.protocol),
+        protocol=tuple(bound.record() for bound in evaluation.protocol),
         source=evaluation.source,
     )

@@ -89,6 +89,14 @@ class BoundTable(Table):
     matching: str | None = None
     not_matching: str | None = None
     absent: bool = False
+    unknown_fits: bool = False
+
+    def record(self) -> ProtocolBound:
+        """The record."""
+        return ProtocolBound(**self.model_dump())
+
+
+Bounds = Annotated[tuple[BoundTable, ...], Field(strict=False)]
 
 
 class ClassTable(Table):
@@ -152,7 +160,7 @@ class ClassesTable(_Output):
     activation: Word = "none"
     site: CodeTable | None = None
     decided_from: Share = 0.0
-    protocol: Annotated[tuple[BoundTable, ...], Field(strict=False)] = ()
+    protocol: Bounds = ()
     source: str = ""
 
     def record(self, segments: tuple[str, ...]) -> Output:
@@ -165,7 +173,7 @@ class ClassesTable(_Output):
             activation=Activation(self.activation),
             site=self.site.code() if self.site else None,
             decided_from=self.decided_from,
-            protocol=tuple(ProtocolBound(**bound.model_dump()) for bound in self.protocol),
+            protocol=tuple(bound.record() for bound in self.protocol),
             source=self.source,
         )
 

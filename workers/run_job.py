@@ -41,7 +41,7 @@ from dicom_node.errors import (
 from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
-from workers.inference import statements
+from workers.inference import scope, statements
 from workers.inference.evaluations import evaluate
 from workers.inference.measurements import measure
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
@@ -159,11 +159,16 @@ class Worker:
         with watch.stage("load", beat):
             volumes = self._load(job, contract)
             volume = volumes[contract.inputs[0].name]
-        # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
-        with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
-            output = self._infer(job, claim, contract, volumes, beat)
-        with watch.stage("measure", beat):
-            findings = self._findings(job, contract, volume, output)
+        versions: Mapping[str, str] = {}
+        if reason := scope.outside(contract, volume):
+            findings = self._not_evaluated(job, contract, volume, reason)
+        else:
+            # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
+            with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
+                output = self._infer(job, claim, contract, volumes, beat)
+            versions = output.versions
+            with watch.stage("measure", beat):
+                findings = self._findings(job, contract, volume, output)
         with watch.stage("encode", beat):
             objects = encode(findings, contract, volume.headers, self._context(job))
         with watch.stage("check", beat):
@@ -179,7 +184,7 @@ class Worker:
                 "notes": list(findings.notes),
             },
             timings=watch.seconds,
-            versions=dict(output.versions),
+            versions=dict(versions),
         )
 
     def _contract(self, job: Job) -> ModelContract:
@@ -217,6 +222,18 @@ class Worker:
             volumes,
             progress=beat.progress,
             cancelled=lambda: beat.lost,
+        )
+
+    def _not_evaluated(self, job: Job, contract: ModelContract, volume: Volume, reason: str) -> Findings:
+        """What is told, instead of running it, where the model does not hold."""
+        late = lateness(self.ledger.database, job.id)
+        return Findings(
+            grid=volume.grid,
+            layers=(),
+            frames=volume.frames,
+            segments=(),
+            notes=(*((late,) if late else ()), f"Not evaluated. {reason}."),
+            classes=scope.not_evaluated(contract, reason),
         )
 
     def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:

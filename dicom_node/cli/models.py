@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -129,6 +130,11 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
         ],
         "time_limit_seconds": contract.resources.time_limit_s,
         "memory_mb": contract.resources.memory_mb,
+        "holds_for": [
+            {"what": what, **dataclasses.asdict(bound)}
+            for what in ("population", "protocol")
+            for bound in getattr(contract, what)
+        ],
     }
 
 
@@ -181,6 +187,10 @@ def _print_contract(data: dict[str, Any]) -> None:
             output.write(f"  prefers    {preference}")
         for selection in role["select"]:
             output.write(f"  selects    {selection}")
+    if data["holds_for"]:
+        output.heading("Holds for")
+    for bound in data["holds_for"]:
+        output.write(f"{bound['what']}: {_bound(bound)}")
     output.heading("Yields")
     for entry in data["outputs"]:
         output.write(f"{entry['name']} ({entry['kind']}): {', '.join(entry['yields'])}")
@@ -188,6 +198,21 @@ def _print_contract(data: dict[str, Any]) -> None:
         output.write("measurements: " + ", ".join(measurement["name"] for measurement in data["measurements"]))
     for evaluation in data["evaluations"]:
         output.write(f"evaluation: {evaluation['meaning']} ({evaluation['source']})")
+
+
+def _bound(bound: dict[str, Any]) -> str:
+    words = [
+        f"{said} {bound[key]}" if isinstance(bound[key], str) else f"{said} {bound[key]:g}"
+        for key, said in (
+            ("at_least", "at least"),
+            ("at_most", "at most"),
+            ("matching", "matching"),
+            ("not_matching", "not matching"),
+        )
+        if bound[key] is not None
+    ]
+    words += ["absent"] if bound["absent"] else []
+    return f"{bound['keyword']} {', '.join(words)}" + (" (or not given)" if bound["unknown_fits"] else "")
 
 
 def _print_verification(data: dict[str, Any]) -> None:

@@ -101,10 +101,10 @@ class MeasurementSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolBound:
-    """What the acquisition must be like for a published criterion to apply; one attribute, at least one bound.
+    """What patient or acquisition must be like for a criterion, or a model, to hold; one attribute, at least one bound.
 
     Except with ``absent``, an attribute that the series does not have, or on which its images differ, fits no bound:
-    what is not known to fit does not fit.
+    what is not known to fit does not fit. With ``unknown_fits`` one that the series does not have fits.
     """
 
     keyword: str  # DICOM keyword, e.g. "SliceThickness"
@@ -113,6 +113,7 @@ class ProtocolBound:
     matching: str | None = None  # regular expression that must be found in the value
     not_matching: str | None = None  # regular expression that must not be found in the value
     absent: bool = False  # the attribute must be absent or empty
+    unknown_fits: bool = False  # an attribute that the series does not have fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,8 @@ class ModelContract:
     resources: Resources
     weights: tuple[Weight, ...] = ()
     outputs: tuple[Output, ...] = ()
+    population: tuple[ProtocolBound, ...] = ()  # patients the model holds for; outside it nothing is evaluated
+    protocol: tuple[ProtocolBound, ...] = ()  # acquisitions of the first input it holds for
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

@@ -66,3 +66,22 @@ def test_an_unseen_hippocampus_is_outlined_where_it_lies(
         truth = labels == number
         assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
         assert volumes[frozenset([number]), "118565006", ""][0] == pytest.approx(found.sum() / 1000, rel=1e-3)
+
+
+def test_a_child_is_not_evaluated_and_everyone_is_told_why(
+    hippocampus_node: InstalledNode, pacs: Orthanc, test_data: Path, tmp_path: Path
+) -> None:
+    image, _, affine = hippocampus_case(test_data, json.loads(SPLIT.read_text(encoding="utf-8"))["test"][6])
+    study_uid = generate_uid()
+    told = {"StudyInstanceUID": study_uid, "PatientAge": "009Y"}
+    files = list(write_stack(image, affine, tmp_path / "cropped", "coronal", **told).iterdir())
+    assert storescu(pacs.dicom_port, *files, called=pacs.aet).returncode == 0
+    hippocampus_node.send(*files)
+    story = hippocampus_node.await_story(study_uid, "delivered")
+
+    (job,) = story["jobs"]
+    assert (job["segments"], job["measurements"]) == ([], [])
+    (answer,) = job["classes"]
+    assert (answer["meaning"], answer["presence"]) == ("Hippocampus", "not evaluated")
+    assert "PatientAge is 009Y, less than 18 years" in answer["reason"]
+    assert [made["kind"] for made in job["artifacts"]] == ["sr"]

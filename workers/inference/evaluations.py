@@ -9,6 +9,9 @@ from typing import Any
 from dicom_node.domain.contract import EvaluationSpec, ModelContract, ProtocolBound
 from dicom_node.domain.finding import Evaluation, Measurement, Presence
 
+_AGE = re.compile(r"(\d{3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
+
 
 def evaluate(
     contract: ModelContract, measurements: Sequence[Measurement], attributes: Mapping[str, Any]
@@ -66,6 +69,8 @@ def misfits(protocol: Sequence[ProtocolBound], attributes: Mapping[str, Any]) ->
         if bound.absent:
             if items:
                 yield f"{bound.keyword} is {_shown(items)}, and must be absent"
+        elif not items and bound.unknown_fits:
+            continue
         elif not items:
             yield f"{bound.keyword} is not given, or differs between the images"
         else:
@@ -77,21 +82,29 @@ def misfits(protocol: Sequence[ProtocolBound], attributes: Mapping[str, Any]) ->
 def _out_of_range(bound: ProtocolBound, items: Sequence[Any]) -> str:
     if bound.at_least is None and bound.at_most is None:
         return ""
-    if not all(isinstance(item, int | float) for item in items):
+    numbers = [_years(item) for item in items]
+    if not all(isinstance(number, int | float) for number in numbers):
         return "which is no number"
-    if bound.at_least is not None and min(items) < bound.at_least:
-        return f"less than {bound.at_least:g}"
-    if bound.at_most is not None and max(items) > bound.at_most:
-        return f"more than {bound.at_most:g}"
+    unit = " years" * (numbers != items)
+    if bound.at_least is not None and min(numbers) < bound.at_least:
+        return f"less than {bound.at_least:g}{unit}"
+    if bound.at_most is not None and max(numbers) > bound.at_most:
+        return f"more than {bound.at_most:g}{unit}"
     return ""
+
+
+def _years(item: Any) -> Any:
+    """An Age String (PS3.5 6.2, such as 018M) in years; anything else as it is."""
+    age = _AGE.fullmatch(item) if isinstance(item, str) else None
+    return int(age[1]) / _PER_YEAR[age[2]] if age else item
 
 
 def _wrong_pattern(bound: ProtocolBound, items: Sequence[Any]) -> str:
     text = "\\".join(str(item) for item in items)  # as DICOM writes several values
     if bound.matching is not None and re.search(bound.matching, text) is None:
-        return "none of those that the cut-off was published for"
+        return "none of those that it holds for"
     if bound.not_matching is not None and re.search(bound.not_matching, text) is not None:
-        return "one of those that the cut-off does not hold for"
+        return "one of those that it does not hold for"
     return ""
 
 

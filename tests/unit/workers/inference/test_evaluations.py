@@ -122,4 +122,4 @@ def test_a_pattern_may_exclude(contract: ModelContract) -> None:
     answers = [evaluate(wanted, measured(wanted, 30), {"ConvolutionKernel": k})[0] for k in ("LUNG", "STANDARD")]
 
     assert [answer.presence for answer in answers] == [Presence.NOT_EVALUATED, Presence.PRESENT]
-    assert "one of those that the cut-off does not hold for" in answers[0].reason
+    assert "one of those that it does not hold for" in answers[0].reason
