@@ -133,6 +133,14 @@ class DeliverySettings(Section):
     commitment_wait_seconds: Annotated[float, Field(gt=0)] = 3600.0  # for an answer, before a peer is asked again
 
 
+class AfterSettings(Section):
+    """What another rule's model must have found on the same images before."""
+
+    rule: Name
+    finding: Name  # of a class or evaluation in its model's contract
+    presence: Literal["present", "absent"] = "present"
+
+
 class RuleSettings(Section):
     """Which model runs on what, or, without a model, what is sent on; compiled by ``dicom_node.rules``."""
 
@@ -157,6 +165,7 @@ class RuleSettings(Section):
     labels: tuple[Label, ...] = Field(default=(), strict=False)  # that a worker must have to run its jobs
     send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent on; empty: always
     on_no_result: tuple[str, ...] | None = Field(default=None, strict=False)  # peers told; None: by the priority
+    after: AfterSettings | None = None
 
     @field_validator("send_hours")
     @classmethod

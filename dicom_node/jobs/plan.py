@@ -20,6 +20,7 @@ from dicom_node.domain.fitness import Needs
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.domain.study import Readiness, SeriesView, StudyView, quiet_period
 from dicom_node.jobs.forward import Forwarder
+from dicom_node.jobs.prerequisite import LOOK_EVERY_S, prerequisite
 from dicom_node.rules.explain import explain
 from dicom_node.rules.match import Decision, RuleSet
 from dicom_node.settings import RuleSettings, Settings
@@ -140,7 +141,11 @@ class Planner:
                 return f"job {job.id} {job.state}"
         if standing and rule.late == "ignore":
             return f"job {standing[0].id} {standing[0].state}; what came later is ignored, as the rule says"
-        question = _question(rule, standing, selected)
+        before = prerequisite(self._ledger, self._rules, decision, study, selected)
+        if before.waits:
+            self._look_again(study.id, LOOK_EVERY_S)
+            return f"waiting: {before.waits}"
+        question = "; ".join(filter(None, (before.question, _question(rule, standing, selected))))
         priority, source = self._priority(rule, winner)
         destinations, withheld = self._destinations(rule, contract)
         job_id = self._ledger.plan(

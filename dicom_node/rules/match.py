@@ -11,12 +11,15 @@ from typing import Literal
 from dicom_node.domain.contract import InputRole, ModelContract
 from dicom_node.domain.study import SeriesView, StudyView
 from dicom_node.errors import RuleError
+from dicom_node.rules import prerequisite
 from dicom_node.rules.attributes import Attribute, Place, Unknown, Value, attribute
 from dicom_node.rules.language import Condition, Outcome, compile_condition
 from dicom_node.settings import Configuration, RuleSettings
 
 ListName = Literal["all", "any", "none", "role", "contract"]
-_OF_MODELS = frozenset({"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for", "labels"})
+_OF_MODELS = frozenset(
+    {"prefer", "late", "priority", "research_to_clinical", "parameters", "useful_for", "labels", "after"}
+)
 _OF_FORWARDING = frozenset({"forward", "sop_classes", "send_hours"})
 
 
@@ -116,7 +119,9 @@ class RuleSet:
             RuleError: with file, line and key: an unknown model, or a condition that is wrong.
         """
         rules = configuration.settings.rules
-        return cls(tuple(_compile_rule(configuration, index, rule, contracts) for index, rule in enumerate(rules)))
+        compiled = tuple(_compile_rule(configuration, index, rule, contracts) for index, rule in enumerate(rules))
+        prerequisite.check(configuration, contracts)
+        return cls(compiled)
 
     def rule(self, name: str) -> Rule:
         """The rule of that name.

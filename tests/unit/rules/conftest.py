@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from dicom_node.domain.contract import InputRole, ModelContract, Resources, Status
+from dicom_node.domain.contract import EvaluationSpec, InputRole, ModelContract, Resources, Status
+from dicom_node.domain.finding import Code
 from dicom_node.domain.study import Readiness, SeriesView, StudyView
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration, Settings, Source
+
+LUNG = Code("39607008", "SCT", "Lung")
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +86,6 @@ def _contract(roles: tuple[InputRole, ...]) -> ModelContract:
         inputs=roles,
         segments=(),
         measurements=(),
-        evaluations=(),
+        evaluations=(EvaluationSpec("emphysema", LUNG, LUNG, (), "laa_950", 5.0, (), "test"),),
         resources=Resources(60.0, 1000),
     )
