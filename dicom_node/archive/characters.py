@@ -86,8 +86,12 @@ def check_identifying(element: DataElement, character_set: Sequence[str]) -> Non
 
 
 def choose(dataset: Dataset, preferred: Sequence[str]) -> tuple[str, ...]:
-    """``preferred`` when all text of the data set survives being written in it, else UTF-8."""
-    found = set(texts(element for element in dataset if element.tag != 0x52009230))  # per-frame groups hold no names
+    """``preferred`` when all text of the data set survives being written in it, else UTF-8.
+
+    Elements that stand in it encoded are left out: they are not written anew.
+    """
+    encoded = {element.tag for element in dataset.values() if element.is_raw}
+    found = set(texts(dataset[tag] for tag in dataset.keys() - encoded))
     if not found:
         return tuple(preferred)
     if not preferred or any(term not in python_encoding for term in preferred):

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from io import BytesIO
 
 import pydicom
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, BasicTextSRStorage, ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
@@ -131,17 +132,25 @@ def hierarchy(references: Iterable[Reference]) -> list[Dataset]:
     return items
 
 
-def part_10(dataset: Dataset, character_set: Sequence[str], station: str) -> bytes:
-    """The data set as a Part 10 file, Explicit VR Little Endian, in its images' character set where that holds it."""
+def part_10(
+    dataset: Dataset, character_set: Sequence[str], station: str, transfer_syntax: UID = ExplicitVRLittleEndian
+) -> bytes:
+    """The data set as a Part 10 file, Explicit VR Little Endian, in its images' character set where that holds it.
+
+    Elements that stand in it encoded are written as they are; they must be so in Explicit VR Little Endian, and ASCII.
+    """
     chosen = characters.choose(dataset, character_set)
     if chosen:
         dataset.SpecificCharacterSet = list(chosen) if len(chosen) > 1 else chosen[0]
     else:
         dataset.pop("SpecificCharacterSet", None)
+    if any(element.is_raw for element in dataset.values()):
+        encodings = convert_encodings(dataset.SpecificCharacterSet) if chosen else default_encoding
+        dataset.set_original_encoding(False, True, encodings)  # or pydicom would decode and encode them
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
     meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = transfer_syntax
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     meta.SourceApplicationEntityTitle = cut(station, 16)

@@ -6,7 +6,7 @@ groups of TID 1500 (PS3.16).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -111,8 +111,8 @@ class Findings:
     """Everything one job found, on the grid of its reference series.
 
     Each of ``layers`` is a label map with axes (slice, row, column), dtype uint8, shape of ``grid``; 0 is background.
-    Segments that may overlap lie in different layers; a model without segments has none. ``frames`` gives for each
-    slice the SOP Instance UID of the image it lies on.
+    Segments that may overlap lie in different layers; a model without segments has none. Nobody changes them any more.
+    ``frames`` gives for each slice the SOP Instance UID of the image it lies on.
     """
 
     grid: VoxelGrid
@@ -124,6 +124,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     classes: tuple[Classification, ...] = ()
     detections: tuple[Detection, ...] = ()
+    occupied: tuple[npt.NDArray[np.bool_], ...] = field(init=False, repr=False)  # of each layer, as labels_by_slice
 
     def __post_init__(self) -> None:
         for layer in self.layers:
@@ -133,8 +134,9 @@ class Findings:
                 raise ModelOutputError(f"a label map is {layer.dtype}, not uint8")
         if len(self.frames) != self.grid.shape[0]:
             raise ModelOutputError(f"{len(self.frames)} source images for {self.grid.shape[0]} slices")
+        object.__setattr__(self, "occupied", tuple(labels_by_slice(layer) for layer in self.layers))
         known = {segment.number for segment in self.segments}
-        found = [number for layer in self.layers for number in _numbers(layer)]
+        found = [number for held in self.occupied for number in _numbers(held)]
         if set(found) - known:
             unknown = sorted(set(found) - known)
             raise ModelOutputError(f"a label map holds {unknown}, which the contract does not name")
@@ -147,7 +149,7 @@ class Findings:
 
     def held(self) -> frozenset[int]:
         """Numbers of the segments that have a voxel."""
-        return frozenset(number for layer in self.layers for number in _numbers(layer))
+        return frozenset(number for held in self.occupied for number in _numbers(held))
 
     def mask(self, number: int) -> npt.NDArray[np.bool_]:
         """The voxels of a segment, axes (slice, row, column)."""
@@ -157,6 +159,25 @@ class Findings:
         return inside
 
 
-def _numbers(layer: npt.NDArray[np.uint8]) -> list[int]:
+def labels_by_slice(layer: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Which labels a map (slice, row, column) holds on each slice: axes (slice, label 0 to 255)."""
+    held = np.zeros((len(layer), 256), dtype=np.bool_)
+    for plane, found in zip(layer, held, strict=True):
+        found[_labels(plane)] = True
+    return held
+
+
+_FEW = 16  # labels that are looked for one by one faster than all are counted
+
+
+def _labels(plane: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """The labels in a plane. Counting takes eight bytes a pixel and time, so it is done where it must be."""
+    highest = int(plane.max(initial=0))
+    if highest > _FEW:
+        return np.flatnonzero(np.bincount(plane.ravel(), minlength=1))
+    return np.asarray([label for label in range(highest + 1) if (plane == label).any()], dtype=np.intp)
+
+
+def _numbers(held: npt.NDArray[np.bool_]) -> list[int]:
     """The labels in a map, without background."""
-    return [int(number) for number in np.flatnonzero(np.bincount(layer.ravel(), minlength=1)) if number]
+    return [int(number) for number in np.flatnonzero(held.any(axis=0)) if number]

@@ -59,6 +59,9 @@ PERCENT = Code("%", "UCUM", "percent")
 CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 SOURCE_SERIES = Code("121232", "DCM", "Source series for segmentation")
 
+SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+SEGMENTATION = Code("113076", "DCM", "Segmentation")
+
 ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.archive.documents import part_10
 from dicom_node.domain.contract import ModelContract
@@ -42,11 +41,12 @@ def encode(
 
 
 def _object(kind: Kind, dataset: Dataset, source: Source, context: ResultContext) -> ResultObject:
+    syntax = dataset.file_meta.TransferSyntaxUID
     return ResultObject(
         kind=kind,
         sop_class_uid=str(dataset.SOPClassUID),
         sop_instance_uid=str(dataset.SOPInstanceUID),
         series_instance_uid=str(dataset.SeriesInstanceUID),
-        transfer_syntax_uid=str(ExplicitVRLittleEndian),
-        data=part_10(dataset, source.character_set, context.station),
+        transfer_syntax_uid=str(syntax),
+        data=part_10(dataset, source.character_set, context.station, syntax),
     )

@@ -25,15 +25,15 @@ from typing import Any
 import highdicom as hd
 from pydicom.dataset import Dataset
 
+from dicom_node.archive import modules
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Code, Findings
 from workers.results import codes, items, provenance
 from workers.results.codes import coded
 from workers.results.records import Kind, Predecessor, ResultContext
 from workers.results.regions import region_groups, series_groups
-from workers.results.segmentation import stand_ins
 from workers.results.segments import segment_groups
-from workers.results.source import Source, is_placed
+from workers.results.source import Source, is_placed, objects
 
 _CONTAINS = hd.sr.RelationshipTypeValues.CONTAINS
 _HAS_ACQUISITION_CONTEXT = hd.sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
@@ -74,7 +74,7 @@ def _document(
 ) -> Dataset:
     referenced = [_reference(segmentation)] if segmentation is not None and number == 1 else []
     document: Any = hd.sr.Comprehensive3DSR(
-        evidence=[*stand_ins(source), *referenced],
+        evidence=[*_evidence(source), *referenced],
         content=_content(groups, findings, contract, source, context),
         series_instance_uid=provenance.uid(context, "sr/series"),
         series_number=provenance.series_number(context, "sr"),
@@ -210,6 +210,20 @@ def _entries(source: Source) -> Iterator[Any]:
 
 def _frame_number(image: Dataset) -> list[int] | None:
     return [int(image.ReferencedFrameNumber)] if "ReferencedFrameNumber" in image else None
+
+
+def _evidence(source: Source) -> list[Dataset]:
+    """The source objects, one each, as highdicom asks for them.
+
+    It takes patient and study from the first one, and refuses values that stand in real images. So it is given none;
+    ``provenance.stamp`` writes them afterwards.
+    """
+    first, *others = objects(source.images)
+    nobodys = Dataset()
+    nobodys.update(first)
+    for keyword in modules.TYPE_2:
+        setattr(nobodys, keyword, None)
+    return [nobodys, *others]
 
 
 def _reference(segmentation: Dataset) -> Dataset:

@@ -1,38 +1,58 @@
-"""Segments → one BINARY Segmentation object (PS3.3 A.51), on the grid and in the frame of reference of its source.
+"""Segments → one Segmentation object (PS3.3 A.51), on the grid and in the frame of reference of its source.
 
 All segments of the findings stand in one object. A segment without a voxel is described and has no frame; readers show
 it in their list and draw nothing. Where no segment has a voxel, every frame is written, empty: an image object
 without a frame is no valid image, and leaving the object out would make "looked for, and not there" look like "not
 run". The report says the absence in a code.
+
+What stands in each frame is encoded when the object is written. highdicom's Segmentation is the reference: the tests
+compare every attribute, functional group and pixel with it. It is not used here since it holds every frame in memory
+as an object several times over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import highdicom as hd
 import numpy as np
-import numpy.typing as npt
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as ItemSequence
-from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, SegmentationStorage
 
-from dicom_node.archive import modules
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings, Segment
 from dicom_node.errors import ResultError
-from workers.results import codes, provenance
+from workers.results import codes, functional_groups, pixels, provenance
+from workers.results.functional_groups import FrameOf
+from workers.results.planes import MAXIMUM_FRACTIONAL_VALUE, Encoding, Masks, Planes
 from workers.results.records import ResultContext
 from workers.results.source import Source, is_placed, objects
 
-_STAND_IN = "2.25.1."  # root of names that no object ever keeps
+LABEL_MAP_SEGMENTATION_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # pydicom has no name for it yet
+
+_PIXEL_DATA = BaseTag(0x7FE00010)
+# What the frames are ordered by: the attribute, the functional group that holds it, and its name.
+_BY_SEGMENT = (0x0062000B, 0x0062000A, "Referenced Segment Number")
+_BY_POSITION = (0x00200032, 0x00209113, "Image Position Patient")
+_BY_LABEL = (0x00209453, 0x00209111, "Frame Label")
 
 
 def build(
-    findings: Findings, contract: ModelContract, source: Source, context: ResultContext, time: datetime
+    findings: Findings,
+    contract: ModelContract,
+    source: Source,
+    context: ResultContext,
+    time: datetime,
+    planes: Planes | None = None,
 ) -> Dataset:
     """The Segmentation of ``findings``, whose slices are the images of ``source``.
+
+    ``planes`` say how segments are encoded; without them, as BINARY. The arrays of the findings are read when the
+    object is written.
 
     Raises:
         ResultError: the segments are not numbered 1, 2, … as the SOP class asks for (PS3.3 C.8.20.2.4).
@@ -44,124 +64,165 @@ def build(
             reason="segment-numbers",
             remedy="number the segments in model.toml from 1 on, in order and without gaps",
         )
-    dataset: Any = hd.seg.Segmentation(
-        source_images=_planes(source),
-        pixel_array=_pixels(findings, numbers),
-        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[_describe(segment, contract) for segment in findings.segments],
-        series_instance_uid=provenance.uid(context, "seg/series"),
-        series_number=provenance.series_number(context, "seg"),
-        sop_instance_uid=provenance.uid(context, "seg/instance"),
-        instance_number=1,
-        manufacturer=provenance.MANUFACTURER,
-        manufacturer_model_name=provenance.MODEL_NAME,
-        software_versions=context.software_version,
-        device_serial_number=str(context.installation),
-        pixel_measures=_pixel_measures(findings, source),
-        omit_empty_frames=bool(findings.held()),
-        content_label="SEGMENTATION",
-        content_description=provenance.SHORT_DISCLAIMER,
-        series_description=provenance.series_description(contract, "segmentation"),
-    )
-    dataset.update(source.series)
-    dataset.BurnedInAnnotation = "NO"
-    dataset.ContentCreatorName = None  # type 2; no person made it
+    planes = planes or Masks(findings)
+    frames = _frames(planes, placed=is_placed(source.images[0]))
+    dataset = Dataset()
+    _identify(dataset, planes.encoding, contract, context)
+    _describe_image(dataset, planes, source, frames)
+    dataset.SegmentSequence = [_describe(segment, contract) for segment in findings.segments]
+    _order(dataset, planes, source, frames, provenance.uid(context, "seg/dimensions"))
     _refer(dataset, source)
-    _pad_with_null(dataset)
-    _fix_dimension_uid(dataset, provenance.uid(context, "seg/dimensions"))
+    dataset.SharedFunctionalGroupsSequence = [_shared(findings, planes, source)]
+    identify = len(planes.occupied) > 1
+    dataset[0x52009230] = functional_groups.per_frame(frames, source.images, identify=identify)
+    _put_pixels(dataset, planes, frames)
+    dataset.update(source.series)
     provenance.stamp(dataset, contract, source, context, time)
-    return dataset  # type: ignore[no-any-return]
+    return dataset
 
 
-def _pixels(findings: Findings, numbers: list[int]) -> npt.NDArray[np.uint8]:
-    """A label map (slice, row, column); where segments may overlap, a plane of each along a fourth axis."""
-    if len(findings.layers) == 1:
-        return findings.layers[0]
-    return np.stack([findings.mask(number) for number in numbers], axis=-1).astype(np.uint8)
+def _frames(planes: Planes, *, placed: bool) -> list[FrameOf]:
+    """The frames in order: by segment, then against the direction of the slices, as highdicom has it.
 
-
-def stand_ins(source: Source) -> list[Dataset]:
-    """The source objects, one each, as highdicom asks for them.
-
-    It takes patient and study from the first one, and refuses values that stand in real images. So it is given none;
-    ``provenance.stamp`` writes them afterwards.
+    Slices without a voxel are left out and not counted; all are there where none has one.
     """
-    first, *others = objects(source.images)
-    return [_without_a_patient(first), *others]
-
-
-def _without_a_patient(image: Dataset) -> Dataset:
-    made = Dataset()
-    made.update(image)
-    for keyword in modules.TYPE_2:
-        setattr(made, keyword, None)
-    return made
-
-
-def _is_plain(source: Source) -> bool:
-    """Whether each slice is a single-frame image in the patient, of which highdicom makes the references itself."""
-    return all(is_placed(image) and "ReferencedFrameNumber" not in image for image in source.images)
-
-
-def _planes(source: Source) -> list[Dataset]:
-    """A single-frame image for each slice; frames and projections get names of their own until :func:`_refer`."""
-    first, *others = source.images
-    planes = [_without_a_patient(first), *others]
-    if _is_plain(source):
-        return planes
+    occupied = planes.occupied
+    if not occupied.any():
+        occupied = np.ones_like(occupied)
+    slices = np.flatnonzero(occupied.any(axis=0))[::-1].tolist()
+    label_map = planes.encoding is Encoding.LABELMAP
     made = []
-    for index, plane in enumerate(planes):
-        image = Dataset()
-        image.update(plane)
-        # New elements: those of the source are shared between its frames.
-        image.add_new("SOPClassUID", "UI", CTImageStorage if is_placed(plane) else ComputedRadiographyImageStorage)
-        image.add_new("SOPInstanceUID", "UI", f"{_STAND_IN}{index}")
-        if not is_placed(plane):
-            image.pop("FrameOfReferenceUID", None)
-        made.append(image)
+    for segment, held in enumerate(occupied, start=1):
+        for rank, index in enumerate(slices, start=1):
+            if held[index]:
+                dimensions = (*(() if label_map else (segment,)), *((rank,) if placed else ()))
+                made.append(FrameOf(0 if label_map else segment, index, dimensions or (1,)))
     return made
+
+
+def _identify(dataset: Dataset, encoding: Encoding, contract: ModelContract, context: ResultContext) -> None:
+    """Which object this is, and its series."""
+    label_map = encoding is Encoding.LABELMAP
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = RLELossless if label_map else ExplicitVRLittleEndian
+    dataset.SOPClassUID = LABEL_MAP_SEGMENTATION_STORAGE if label_map else SegmentationStorage
+    dataset.SOPInstanceUID = provenance.uid(context, "seg/instance")
+    dataset.SeriesInstanceUID = provenance.uid(context, "seg/series")
+    dataset.SeriesNumber = provenance.series_number(context, "seg")
+    dataset.SeriesDescription = provenance.series_description(contract, "segmentation")
+    dataset.InstanceNumber = 1
+    dataset.Modality = "SEG"
+    dataset.ContentLabel = "SEGMENTATION"
+    dataset.ContentDescription = provenance.SHORT_DISCLAIMER
+    dataset.ContentCreatorName = None  # type 2; no person made it
+
+
+def _describe_image(dataset: Dataset, planes: Planes, source: Source, frames: Sequence[FrameOf]) -> None:
+    """General Image, Image Pixel and Segmentation Image modules."""
+    first = source.images[0]
+    bits = 1 if planes.encoding is Encoding.BINARY else 8
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.PresentationLUTShape = "IDENTITY"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.LossyImageCompression = first.get("LossyImageCompression", "00")
+    if dataset.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in first:
+                setattr(dataset, keyword, first[keyword].value)
+    dataset.NumberOfFrames = len(frames)
+    dataset.Rows, dataset.Columns = first.Rows, first.Columns
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits, bits - 1, 0
+    dataset.SegmentationType = planes.encoding.value
+    dataset.SegmentsOverlap = planes.overlap
+    if planes.encoding is Encoding.FRACTIONAL:
+        dataset.SegmentationFractionalType = "PROBABILITY"
+        dataset.MaximumFractionalValue = MAXIMUM_FRACTIONAL_VALUE
+    if planes.encoding is Encoding.LABELMAP:
+        dataset.add_new("PixelPaddingValue", "US", 0)
+
+
+def _order(dataset: Dataset, planes: Planes, source: Source, frames: Sequence[FrameOf], uid: str) -> None:
+    """Multi-frame Dimension module: what the frames are ordered by."""
+    placed = is_placed(source.images[0])
+    by = [*([] if planes.encoding is Encoding.LABELMAP else [_BY_SEGMENT]), *([_BY_POSITION] if placed else [])]
+    organization = Dataset()
+    organization.DimensionOrganizationUID = uid
+    dataset.DimensionOrganizationSequence = [organization]
+    dataset.DimensionIndexSequence = [_dimension(uid, *index) for index in by or [_BY_LABEL]]
+    slices = sorted({frame.slice for frame in frames})
+    one_frame_each = placed and len(planes.occupied) == 1 and len(slices) > 1
+    if one_frame_each and _spacing([source.images[index] for index in slices], sort=False):
+        dataset.DimensionOrganizationType = "3D"
+
+
+def _dimension(uid: str, pointer: int, group: int, label: str) -> Dataset:
+    item = Dataset()
+    item.DimensionOrganizationUID = uid
+    item.DimensionIndexPointer = pointer
+    item.FunctionalGroupPointer = group
+    item.DimensionDescriptionLabel = label
+    return item
+
+
+def _spacing(images: Sequence[Dataset], *, sort: bool) -> float | None:
+    """Distance of slices in mm; None where they are not all equally far apart."""
+    positions = np.array([image.ImagePositionPatient for image in images], dtype=np.float64)
+    found, _ = hd.spatial.get_volume_positions(positions, images[0].ImageOrientationPatient, sort=sort)
+    return float(found) if found else None
 
 
 def _refer(dataset: Dataset, source: Source) -> None:
-    """Have each frame refer to the frame or projection it lies on, and the object list each of them once."""
-    if _is_plain(source):
-        return
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        for reference in group.DerivationImageSequence[0].SourceImageSequence:
-            image = source.images[int(reference.ReferencedSOPInstanceUID.removeprefix(_STAND_IN))]
-            reference.update(_reference(image))
-            if "ReferencedFrameNumber" in image:
-                reference.ReferencedFrameNumber = image.ReferencedFrameNumber
-    listed = [_reference(image) for image in objects(source.images)]
-    dataset.ReferencedSeriesSequence[0].ReferencedInstanceSequence = listed
-    if "SourceImageSequence" in dataset:
-        dataset.SourceImageSequence = listed
-    if not is_placed(source.images[0]):
-        dataset.PatientOrientation = source.images[0].get("PatientOrientation")  # type 2C without a plane
+    """Have the object list each object it was made of once, and lie in their frame of reference."""
+    first = source.images[0]
+    listed = objects(source.images)
+    series = Dataset()
+    series.SeriesInstanceUID = source.series_instance_uid
+    series[0x0008114A] = functional_groups.references(0x0008114A, listed)
+    dataset.ReferencedSeriesSequence = [series]
+    dataset[0x00082112] = functional_groups.references(0x00082112, listed)
+    if is_placed(first):
+        dataset.FrameOfReferenceUID = first.FrameOfReferenceUID
+        dataset.PositionReferenceIndicator = None
+    else:
+        dataset.PatientOrientation = first.get("PatientOrientation")  # type 2C without a plane
 
 
-def _reference(image: Dataset) -> Dataset:
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = image.SOPClassUID
-    reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
-    return reference
+def _shared(findings: Findings, planes: Planes, source: Source) -> Dataset:
+    """What holds for every frame. The size of a projection's pixels is told where its images tell it."""
+    first = source.images[0]
+    group = Dataset()
+    if is_placed(first):
+        group.PlaneOrientationSequence = hd.PlaneOrientationSequence("PATIENT", first.ImageOrientationPatient)
+    if "PixelSpacing" in first:
+        # Slice Thickness stays that of the images, which may overlap or leave gaps.
+        thickness = first.get("SliceThickness")
+        if is_placed(first) and not thickness:
+            thickness = findings.grid.spacing[0]
+        group.PixelMeasuresSequence = hd.PixelMeasuresSequence(first.PixelSpacing, thickness)
+        spacing = _spacing(source.images, sort=True) if is_placed(first) else None
+        if spacing is not None:
+            group.PixelMeasuresSequence[0].SpacingBetweenSlices = functional_groups.decimal(spacing)
+    if len(planes.occupied) == 1 and planes.encoding is not Encoding.LABELMAP:
+        identification = Dataset()
+        identification.ReferencedSegmentNumber = 1
+        group.SegmentIdentificationSequence = [identification]
+    return group
 
 
-def _pixel_measures(findings: Findings, source: Source) -> Any:
-    """Spacing of the grid. Slice Thickness stays that of the images, which may overlap or leave gaps.
+def _put_pixels(dataset: Dataset, planes: Planes, frames: Sequence[FrameOf]) -> None:
+    """Pixel Data: a stream that makes frame after frame, or encapsulated frames."""
+    shape = int(dataset.Rows), int(dataset.Columns)
 
-    None of a projection: the size of its pixels in the patient depends on how far away they are.
-    """
-    if not is_placed(source.images[0]):
-        return None
-    between_slices, between_rows, between_columns = findings.grid.spacing
-    thickness = source.images[0].get("SliceThickness")
-    spacing = source.images[0].PixelSpacing
-    return hd.PixelMeasuresSequence(
-        pixel_spacing=[float(spacing[0]) or between_rows, float(spacing[1]) or between_columns],
-        slice_thickness=float(thickness) if thickness else between_slices,
-        spacing_between_slices=between_slices,
-    )
+    def made() -> Any:
+        return (planes.plane(frame.segment, frame.slice) for frame in frames)
+
+    if planes.encoding is Encoding.LABELMAP:
+        encapsulated = pixels.run_length(made(), shape)
+        dataset[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", encapsulated, is_undefined_length=True)
+    else:
+        stream = pixels.native(made, len(frames), shape[0] * shape[1], int(dataset.BitsAllocated))
+        dataset[_PIXEL_DATA] = DataElement(_PIXEL_DATA, "OB", stream)
 
 
 def _describe(segment: Segment, contract: ModelContract) -> Any:
@@ -187,16 +248,3 @@ def _describe(segment: Segment, contract: ModelContract) -> Any:
     if segment.description:
         description.SegmentDescription = provenance.cut(segment.description, provenance.SHORT_TEXT)
     return description
-
-
-def _pad_with_null(dataset: Dataset) -> None:
-    """Pixel Data of odd length is padded with a null byte (PS3.5 8.2); highdicom's pad is a character "0"."""
-    used = (int(dataset.NumberOfFrames) * dataset.Rows * dataset.Columns + 7) // 8
-    dataset.PixelData = dataset.PixelData[:used] + b"\0" * (used % 2)
-
-
-def _fix_dimension_uid(dataset: Dataset, uid: str) -> None:
-    """highdicom draws it at random."""
-    items: ItemSequence = dataset.DimensionOrganizationSequence
-    for item in (*items, *dataset.DimensionIndexSequence):
-        item.DimensionOrganizationUID = uid
