@@ -68,7 +68,7 @@ class FilledLedger:
             self._plan(study_id)
         for _ in range(10):
             self._run()
-        self.ledger.mark_published([queued.id for queued in self.ledger.to_publish(0.0)])
+        self.ledger.mark_published(self.ledger.to_publish(0.0))
         self._durable = True
         self.studies += 60
 

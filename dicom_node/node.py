@@ -109,7 +109,7 @@ class Node:
         indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints, shared=bool(settings.node.name))
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
         self._courier = Courier(settings, self.parcels, kinds_of_destinations(settings))
-        limits = {contract.name: contract.resources.time_limit_s for contract in contracts.values()}
+        limits = [contract.resources.time_limit_s for contract in contracts.values()]
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
         counter = Counter(self.database, settings, partial(images_reported, tls=settings.tls))

@@ -46,7 +46,7 @@ def reconcile() -> int:
     settings = read_settings()
     database = Database(settings.database.url, settings.node.data_dir)
     ledger = Ledger(database, settings.worker.maximum_attempts, settings.worker.at_once)
-    reconciler = Reconciler(ledger, Processes(database), Publisher(settings), {})
+    reconciler = Reconciler(ledger, Processes(database), Publisher(settings), ())
     while True:
         reconciler.tick()
         time.sleep(0.2)

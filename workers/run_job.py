@@ -130,25 +130,26 @@ class Worker:
         self.ledger.database.close()
 
     def run(self, job_id: int) -> str:
-        """Run one job; whatever happens is told to the ledger. Returns how it ended."""
+        """Run this job, or a more urgent one that waits; whatever happens is told to the ledger.
+
+        Returns how it ended.
+        """
         self.busy.set()
-        claim = self.ledger.claim(job_id, self.name, self.settings.worker.lease_seconds)
-        if claim is None:
+        taken = self.ledger.take(job_id, self.name, self.settings.worker.lease_seconds)
+        if taken is None:
             return "not to be run: done, or another worker has it"
+        claim, job = taken
         with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds, end_at_once) as beat:
             try:
-                job = self.ledger.job(job_id)
-                if job is None:
-                    raise LedgerError(f"job {job_id} is not in the ledger")
                 outcome = self._work(job, claim, beat)
                 self._patiently(lambda: self.ledger.commit(claim, outcome))
                 return "done"
             except SystemExit:
                 if self.ledger.release(claim):
-                    log.info("job %d is handed back: this worker was told to stop", job_id)
+                    log.info("job %d is handed back: this worker was told to stop", claim.job_id)
                 raise
             except Fenced as error:
-                log.warning("job %d: %s", job_id, error)
+                log.warning("job %d: %s", claim.job_id, error)
                 return "no longer ours"
             except Exception as error:  # noqa: BLE001  the loop's top: every failure is recorded with its job
                 return self._record(claim, error)

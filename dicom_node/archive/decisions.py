@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.study import InstanceState, Readiness
 
 RULE_WAITS = "the rule waits for"  # in the outcome of a study that is looked at again by itself
+WILL_TELL = "a missing result is told"  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ def look_again(database: Database, study_id: int) -> None:
 def look_again_at_waiting(database: Database) -> int:
     """Have the rules look again at the studies for which one of them waits; how many there are."""
     with database.read() as connection:
-        waiting = select(study.c.id).where(study.c.outcome.contains(RULE_WAITS))
+        again = or_(study.c.outcome.contains(RULE_WAITS), study.c.outcome.contains(WILL_TELL))
+        waiting = select(study.c.id).where(again)
         found = connection.execute(waiting).scalars().all()
     for study_id in found:
         look_again(database, study_id)

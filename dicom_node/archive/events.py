@@ -27,6 +27,9 @@ class Event:
     detail: Mapping[str, Any]
 
 
+_INSERT = insert(event).values(at=db_now())
+
+
 def record(
     connection: Connection,
     kind: str,
@@ -41,17 +44,17 @@ def record(
 ) -> None:
     """Add an event within the caller's transaction."""
     connection.execute(
-        insert(event).values(
-            site_id=site_id,
-            at=db_now(),
-            kind=kind,
-            by=by,
-            study_id=study_id,
-            series_id=series_id,
-            job_id=job_id,
-            parcel_id=parcel_id,
-            detail=dict(detail or {}),
-        )
+        _INSERT,
+        {
+            "site_id": site_id,
+            "kind": kind,
+            "by": by,
+            "study_id": study_id,
+            "series_id": series_id,
+            "job_id": job_id,
+            "parcel_id": parcel_id,
+            "detail": dict(detail or {}),
+        },
     )
 
 

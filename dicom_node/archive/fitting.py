@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, func, or_, select
 
 from dicom_node.archive.schema import job
 from dicom_node.domain.fitness import Abilities, as_text
@@ -13,21 +13,21 @@ from dicom_node.domain.job import JobState
 _OTHER = job.alias()
 
 
-def has_room(at_once: Mapping[str, int]) -> list[ColumnElement[bool]]:
+def has_room(at_once: Mapping[str, int], jobs: FromClause = job) -> list[ColumnElement[bool]]:
     """Fewer jobs of the model run than may at the same time. ``at_once``: model -> how many may."""
     running = select(func.count()).where(_OTHER.c.state == JobState.RUNNING)
     return [
-        or_(job.c.model != model, running.where(_OTHER.c.model == model).scalar_subquery() < most)
+        or_(jobs.c.model != model, running.where(_OTHER.c.model == model).scalar_subquery() < most)
         for model, most in at_once.items()
     ]
 
 
-def fits(abilities: Abilities | None) -> list[ColumnElement[bool]]:
+def fits(abilities: Abilities | None, jobs: FromClause = job) -> list[ColumnElement[bool]]:
     """The worker has what the job needs, as ``Abilities.lack`` says it; None: whoever asks may run every job."""
     if abilities is None:
         return []
-    left: ColumnElement[str] = job.c.labels
+    left: ColumnElement[str] = jobs.c.labels
     for label in sorted(abilities.labels):
         left = func.replace(left, as_text((label,)), "")
     memory_mb = abilities.gpu_memory_mb
-    return [left == "", *([] if memory_mb is None else [job.c.gpu_memory_mb <= memory_mb])]
+    return [left == "", *([] if memory_mb is None else [jobs.c.gpu_memory_mb <= memory_mb])]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from sqlalchemy import JSON, ColumnElement, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive import events, fitting, orders, succession
@@ -21,6 +21,7 @@ from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, 
 from dicom_node.archive.rejection_notes import inputs_of, rejected_among
 from dicom_node.archive.results import Outcome, artifact_of, insert_result
 from dicom_node.archive.schema import artifact, finding, installation, instance, job, result_set
+from dicom_node.archive.taking import Taking
 from dicom_node.domain.fitness import NO_NEEDS, Abilities, Needs
 from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, SelectedSeries
 from dicom_node.domain.parcel import Artifact, Purpose
@@ -29,6 +30,26 @@ from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 _COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
+
+_OWNED = update(job).where(
+    job.c.id == bindparam("held"), job.c.attempt == bindparam("held_attempt"), job.c.state == JobState.RUNNING
+)
+_RENEWED = _OWNED.values(lease_until=db_later(bindparam("lease_s")), progress=bindparam("doing"))
+_DONE = _OWNED.values(
+    state=JobState.DONE,
+    finished_at=db_now(),
+    lease_until=None,
+    progress="done",
+    error=None,
+    timings=bindparam("timed", type_=JSON),
+    versions=bindparam("made_by", type_=JSON),
+).returning(job.c.id, job.c.site_id, job.c.study_id, job.c.rule, job.c.destinations, job.c.owner)
+
+_PUBLISHED = (
+    update(job)
+    .where(job.c.id == bindparam("sent"), job.c.attempt == bindparam("tried"), job.c.priority == bindparam("as"))
+    .values(published_at=db_now())
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,7 @@ class QueuedJob:
     model: str
     priority: Priority
     needs: Needs = NO_NEEDS
+    attempt: int = 0
 
 
 class Ledger:
@@ -67,7 +89,7 @@ class Ledger:
         self.maximum_attempts = maximum_attempts
         self._at_once = dict(at_once)
         self._room = fitting.has_room(at_once)
-        self._may_run = [*self._room, *fitting.fits(abilities)]
+        self._taking = Taking(maximum_attempts, at_once, abilities)
 
     def installation(self) -> uuid.UUID:
         """Namespace of the UIDs this installation makes."""
@@ -95,54 +117,33 @@ class Ledger:
             return None  # another planner was faster; the row is the same
 
     def claim(self, job_id: int, owner: str, lease_s: float) -> Claim | None:
-        """Take the job, or None: another worker holds it, or it is no longer queued."""
-        free = or_(
-            job.c.state == JobState.QUEUED,
-            and_(job.c.state == JobState.RUNNING, job.c.lease_until < db_now()),
-        )
-        statement = (
-            update(job)
-            .where(job.c.id == job_id, free, come(job.c.run_after), *self._may_run)
-            .where(job.c.attempt - job.c.excused < self.maximum_attempts)
-            .values(
-                state=JobState.RUNNING,
-                attempt=job.c.attempt + 1,
-                owner=owner,
-                lease_until=db_later(lease_s),
-                started_at=db_now(),
-                progress="claimed",
-            )
-            .returning(job.c.attempt, job.c.study_id)
-        )
+        """Take this job, or None: another worker holds it, or it is no longer queued."""
+        taken = self._take(job_id, owner, lease_s, before=False)
+        return taken and taken[0]
+
+    def take(self, job_id: int, owner: str, lease_s: float) -> tuple[Claim, Job] | None:
+        """Take the job that a message names, or a more urgent one that waits; None: neither is to be had."""
+        return self._take(job_id, owner, lease_s, before=True)
+
+    def _take(self, job_id: int, owner: str, lease_s: float, *, before: bool) -> tuple[Claim, Job] | None:
         with self.database.write(alone=_COUNTED_CLAIMS if self._at_once else None) as connection:
-            row = connection.execute(statement).first()
+            row = self._taking.take(connection, job_id, owner, lease_s, before=before)
             if row is None:
-                if self._at_once:
-                    # Perhaps there was no room for its model: it needs a new message when there is.
-                    refused = update(job).where(job.c.id == job_id, job.c.state == JobState.QUEUED)
-                    connection.execute(refused.values(published_at=None))
                 return None
             detail = {"attempt": row.attempt}
-            events.record(connection, "job started", owner, detail, study_id=row.study_id, job_id=job_id)
-            return Claim(job_id, int(row.attempt), owner)
+            events.record(connection, "job started", owner, detail, study_id=row.study_id, job_id=row.id)
+            return Claim(row.id, int(row.attempt), owner), job_of(row)
 
     def next_queued(self) -> int | None:
-        """The job that a worker should try to claim next."""
-        statement = (
-            select(job.c.id)
-            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), *self._may_run)
-            .order_by(job.c.priority, job.c.id)
-            .limit(1)
-        )
+        """The job that a worker should try to take next."""
         with self.database.read() as connection:
-            found = connection.execute(statement).scalar()
-        return None if found is None else int(found)
+            return connection.execute(self._taking.next).scalar()
 
     def heartbeat(self, claim: Claim, lease_s: float, progress: str) -> bool:
         """Renew the lease; False when the job is no longer this attempt's."""
         with self.database.write() as connection:
-            statement = _owned(claim).values(lease_until=db_later(lease_s), progress=progress[:64])
-            return connection.execute(statement).rowcount == 1
+            told = {"lease_s": lease_s, "doing": progress[:64]}
+            return connection.execute(_RENEWED, {**_attempt_of(claim), **told}).rowcount == 1
 
     def commit(self, claim: Claim, outcome: Outcome) -> None:
         """Hand in the result: findings, artifacts and parcels in one transaction.
@@ -151,16 +152,8 @@ class Ledger:
             Fenced: the job is no longer this attempt's; nothing was written.
         """
         with self.database.write() as connection:
-            done = _owned(claim).values(
-                state=JobState.DONE,
-                finished_at=db_now(),
-                lease_until=None,
-                progress="done",
-                error=None,
-                timings=dict(outcome.timings),
-                versions=dict(outcome.versions),
-            )
-            row = connection.execute(done.returning(*job.c)).first()
+            done = {"timed": dict(outcome.timings), "made_by": dict(outcome.versions)}
+            row = connection.execute(_DONE, {**_attempt_of(claim), **done}).first()
             if row is None:
                 raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
             insert_result(connection, row, outcome)
@@ -193,7 +186,7 @@ class Ledger:
             else:
                 record["input"] = input_of(connection, row.inputs)
                 values |= {"finished_at": db_now(), "progress": str(state)}
-            if connection.execute(_owned(claim).values(**values)).rowcount != 1:
+            if connection.execute(_OWNED.values(**values), _attempt_of(claim)).rowcount != 1:
                 raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
             kind = "job to be tried again" if state == JobState.QUEUED else f"job {state}"
             shown = {key: record[key] for key in ("reason", "message", "remedy")}
@@ -262,6 +255,12 @@ class Ledger:
                     f"job {job_id} is {row.state}; only failed, quarantined and cancelled jobs are retried",
                     reason="not-retryable",
                 )
+            if not row.inputs:
+                raise LedgerError(
+                    f"job {job_id} stands for a result that could not be made: it names no images to run on",
+                    reason="no-images",
+                    remedy="when images come that fit, or the rule is corrected, another job is planned by itself",
+                )
             if rejected_among(connection, inputs_of(row.inputs)):
                 raise LedgerError(f"images of job {job_id} were rejected by a note", reason="images-rejected")
             values = {"state": JobState.QUEUED, "excused": row.attempt, "published_at": None, "finished_at": None}
@@ -275,19 +274,21 @@ class Ledger:
         """Queued jobs whose message was never sent, or so long ago that it may be lost."""
         lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
-            select(job.c.id, job.c.model, job.c.priority, job.c.gpu_memory_mb, job.c.labels)
+            select(job.c.id, job.c.model, job.c.priority, job.c.gpu_memory_mb, job.c.labels, job.c.attempt)
             .where(job.c.state == JobState.QUEUED, come(job.c.run_after), lost, *self._room)
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )
         with self.database.read() as connection:
             rows = connection.execute(statement).all()
-        return tuple(QueuedJob(row.id, row.model, Priority(row.priority), needs_of(row)) for row in rows)
+        return tuple(QueuedJob(row.id, row.model, Priority(row.priority), needs_of(row), row.attempt) for row in rows)
 
-    def mark_published(self, job_ids: Sequence[int]) -> None:
-        """Note that the messages of these jobs were sent."""
-        with self.database.write() as connection:
-            connection.execute(update(job).where(job.c.id.in_(job_ids)).values(published_at=db_now()))
+    def mark_published(self, sent: Sequence[QueuedJob]) -> None:
+        """Note that the messages of these jobs were sent; one that was claimed, or moved, since needs another."""
+        if sent:
+            with self.database.write() as connection:
+                as_read = [{"sent": each.id, "tried": each.attempt, "as": int(each.priority)} for each in sent]
+                connection.execute(_PUBLISHED, as_read)
 
     def unpublish(self) -> int:
         """All queued jobs need a message again: the broker lost its data."""
@@ -390,5 +391,5 @@ class Ledger:
         return tuple({"kind": r.kind, "name": r.name, "state": r.state, **r.content} for r in rows)
 
 
-def _owned(claim: Claim) -> Any:
-    return update(job).where(job.c.id == claim.job_id, job.c.attempt == claim.attempt, job.c.state == JobState.RUNNING)
+def _attempt_of(claim: Claim) -> dict[str, Any]:
+    return {"held": claim.job_id, "held_attempt": claim.attempt}

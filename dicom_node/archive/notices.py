@@ -92,15 +92,23 @@ def issue(database: Database, desk: Desk, found: Wanting, destinations: Sequence
 
 def lateness(database: Database, job_id: int) -> str:
     """What a result of this job must say of its being late; empty when it is not."""
-    told = select(result_set.c.created_at).where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.NOTICE)
     with database.read() as connection:
-        row = connection.execute(select(job.c.useful_until, db_now()).where(job.c.id == job_id)).one()
-        notice = connection.execute(told).scalar()
+        row = connection.execute(
+            select(job.c.study_id, job.c.rule, job.c.useful_until, db_now().label("now")).where(job.c.id == job_id)
+        ).one()
+        # That of an earlier job of the rule on the study told of the same result.
+        told = (
+            select(result_set.c.created_at)
+            .join(job, job.c.id == result_set.c.job_id)
+            .where(job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id <= job_id)
+            .where(result_set.c.purpose == Purpose.NOTICE)
+        )
+        notice = connection.execute(told.limit(1)).scalar()
     if notice is not None:
         return (
             "LATE RESULT: a notice that it was missing had been sent before. Read it in the light of when it was made."
         )
-    if row.useful_until is not None and row[1] > row.useful_until:
+    if row.useful_until is not None and row.now > row.useful_until:
         return "LATE RESULT: it was made after the time in which it was to be of use."
     return ""
 
@@ -110,6 +118,7 @@ def _words(row: Any, now: datetime) -> tuple[str, list[str]]:
     error = row.error or {}
     if row.state in _ENDED:
         how = "refused its input" if row.state == JobState.FAILED else "failed"
+        how = how if row.inputs else "was not run"
         reason = f"{model} {how}: {error.get('message') or error.get('reason') or row.state}"
         title = "AI NOT PERFORMED"
     elif row.state == JobState.DONE:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pydicom
 from pydicom.dataset import Dataset
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from dicom_node.archive.documents import Author, Identity, Reference, local_time, part_10
 from dicom_node.archive.files import ObjectStore
@@ -21,6 +21,7 @@ from dicom_node.archive.schema import artifact, installation, instance, result_s
 from dicom_node.archive.truth import Truth, corrected
 from dicom_node.domain.identifiers import result_uid
 from dicom_node.domain.parcel import Artifact, Purpose
+from dicom_node.domain.study import InstanceState
 from dicom_node.errors import HeaderError
 from dicom_node.settings import Settings
 
@@ -62,6 +63,7 @@ def occasion(connection: Connection, desk: Desk, row: Any) -> Occasion:
     """
     study_uid = connection.execute(select(study.c.study_uid).where(study.c.id == row.study_id)).scalar_one()
     chosen = sorted({number for selected in row.inputs.values() for number in selected["instances"]})
+    chosen = chosen or _one_of_each_series(connection, row.study_id)
     images = []
     first: Dataset | None = None
     for start in range(0, len(chosen), 500):
@@ -132,6 +134,14 @@ def _results(connection: Connection, job_id: int, study_uid: str) -> tuple[Refer
     )
     rows = connection.execute(statement).all()
     return tuple(Reference(study_uid, made.series_uid, made.sop_class, made.sop_uid) for made in rows)
+
+
+def _one_of_each_series(connection: Connection, study_id: int) -> list[int]:
+    """What stands for a study of which nothing was chosen."""
+    first = select(func.min(instance.c.id)).join(series, series.c.id == instance.c.series_id)
+    ours = (InstanceState.CURRENT, InstanceState.CONFLICT)
+    found = first.where(series.c.study_id == study_id, instance.c.state.in_(ours)).group_by(series.c.id)
+    return sorted(connection.execute(found).scalars())
 
 
 def _result_paths(connection: Connection, job_id: int) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import db_now
@@ -14,7 +14,17 @@ from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.domain.finding import Findings
 from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
 
-_IS_RESULT = result_set.c.purpose == Purpose.RESULT
+_INSERT_SET = insert(result_set).values(created_at=db_now()).returning(result_set.c.id)
+_INSERT_PARCEL = insert(parcel).values(next_try=db_now(), created_at=db_now())
+_OLDER = select(job.c.id).where(
+    job.c.study_id == bindparam("study"), job.c.rule == bindparam("of_rule"), job.c.id < bindparam("newer")
+)
+_REPLACED = (
+    update(result_set)
+    .where(result_set.c.job_id.in_(_OLDER), result_set.c.standing == "current", result_set.c.purpose == Purpose.RESULT)
+    .values(standing="superseded")
+    .returning(result_set.c.id, result_set.c.job_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +70,9 @@ def findings_for_ledger(findings: Findings) -> tuple[Mapping[str, Any], ...]:
 def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
     """Findings, result set, artifacts, and a parcel for each destination; older result sets step back."""
     _step_back(connection, row)
-    for found in outcome.findings:
-        connection.execute(insert(finding).values(site_id=row.site_id, job_id=row.id, state="proposed", **found))
+    if outcome.findings:
+        common = {"site_id": row.site_id, "job_id": row.id, "state": "proposed"}
+        connection.execute(insert(finding), [{**common, **found} for found in outcome.findings])
     insert_set(connection, row, outcome.artifacts, row.destinations, outcome.manifest, profile=outcome.profile)
 
 
@@ -83,37 +94,28 @@ def insert_set(
         "state": "encoded",
         "standing": "current",
         "manifest": dict(manifest),
-        "created_at": db_now(),
         "purpose": purpose,
     }
-    set_id = int(connection.execute(insert(result_set).values(new_set).returning(result_set.c.id)).scalar_one())
+    set_id = int(connection.execute(_INSERT_SET, new_set).scalar_one())
     common = {"site_id": row.site_id, "result_set_id": set_id}
-    for made in artifacts:
-        connection.execute(insert(artifact).values(**common, **asdict(made)))
     if artifacts:
+        connection.execute(insert(artifact), [{**common, **asdict(made)} for made in artifacts])
         add_parcels(connection, row, set_id, destinations)
     return set_id
 
 
 def add_parcels(connection: Connection, row: Any, set_id: int, destinations: Sequence[str]) -> None:
     """A parcel of a result set of a job (a row of ``job``) for each destination."""
-    new_parcel = {"site_id": row.site_id, "study_id": row.study_id, "result_set_id": set_id}
-    new_parcel |= {"state": ParcelState.DUE, "tries": 0}
-    for destination in destinations:
-        times = {"next_try": db_now(), "created_at": db_now()}
-        connection.execute(insert(parcel).values(**new_parcel, **times, destination=destination))
+    common = {"site_id": row.site_id, "study_id": row.study_id, "result_set_id": set_id}
+    common |= {"state": ParcelState.DUE, "tries": 0}
+    if destinations:
+        connection.execute(_INSERT_PARCEL, [{**common, "destination": each} for each in destinations])
 
 
 def _step_back(connection: Connection, row: Any) -> None:
     """Results of older jobs of this rule on this study are replaced, and neither sent nor looked for any more."""
-    older = select(job.c.id).where(job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id < row.id)
-    replaced = (
-        update(result_set)
-        .where(result_set.c.job_id.in_(older), result_set.c.standing == "current", _IS_RESULT)
-        .values(standing="superseded")
-        .returning(result_set.c.id, result_set.c.job_id)
-    )
-    found = connection.execute(replaced).all()
+    which = {"study": row.study_id, "of_rule": row.rule, "newer": row.id}
+    found = connection.execute(_REPLACED, which).all()
     old = [int(each.id) for each in found]
     if not old:
         return

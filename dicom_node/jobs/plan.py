@@ -20,6 +20,7 @@ from dicom_node.domain.fitness import Needs
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.domain.study import Readiness, SeriesView, StudyView, quiet_period
 from dicom_node.jobs.forward import Forwarder
+from dicom_node.jobs.missing import Watchman
 from dicom_node.jobs.prerequisite import LOOK_EVERY_S, prerequisite
 from dicom_node.rules.explain import explain
 from dicom_node.rules.match import Decision, RuleSet
@@ -48,6 +49,7 @@ class Planner:
         self._rules = rules
         self._study_view = study_view
         self._forwarder = Forwarder(settings, database, self._waits)
+        self._watchman = Watchman(settings, database, self._look_again)
         self._later: dict[int, datetime] = {}  # study -> when a rule's own quiet period ends
         self._passed: float | None = None  # monotonic time of the last pass
 
@@ -64,6 +66,7 @@ class Planner:
             outcomes = [self._apply(decision, study) for decision in self._rules.decide_all(study)]
             planned += sum(1 for outcome in outcomes if outcome.startswith("planned"))
             decisions.decided(self._database, seen, _summary(self._settings.rules, outcomes))
+        self._watchman.look_at_held(self._rules, self._study_view)
         return planned
 
     def _resume(self) -> None:
@@ -75,13 +78,13 @@ class Planner:
     def _apply(self, decision: Decision, study: StudyView) -> str:
         rule = decision.rule.settings
         if not decision.matched:
-            return f"not wanted: {decision.reason}"
+            return self._watchman.judge(decision, study, f"not wanted: {decision.reason}")
         if decision.winner is None:
             return self._forwarder.apply(decision, study)
         for _, series in decision.chosen():
             waiting = self._waits(rule, study, series)
             if waiting:
-                return f"waiting: {waiting}"
+                return self._watchman.judge(decision, study, f"waiting: {waiting}")
         return self._plan(decision, study)
 
     def _waits(self, rule: RuleSettings, study: StudyView, winner: SeriesView) -> str:
@@ -133,7 +136,8 @@ class Planner:
         standing = [
             job
             for job in earlier
-            if job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)
+            if job.inputs  # else it stands for a result that could not be made
+            and job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)
             and not any(rejected.intersection(chosen.instances) for chosen in job.inputs)
         ]
         for job in standing:

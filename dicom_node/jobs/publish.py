@@ -39,14 +39,17 @@ class Publisher:
         Raises:
             BrokerError: the broker cannot be reached.
         """
+        self.send(TASK, (job_id,), queue_name(priority, abilities), time_limit_s)
+
+    def send(self, task: str, args: tuple[int, ...], queue: str, time_limit_s: float) -> None:
+        """Send one message.
+
+        Raises:
+            BrokerError: the broker cannot be reached.
+        """
         try:
             self._celery.send_task(
-                TASK,
-                args=(job_id,),
-                queue=queue_name(priority, abilities),
-                time_limit=time_limit_s,
-                retry=False,
-                ignore_result=True,
+                task, args=args, queue=queue, time_limit=time_limit_s, retry=False, ignore_result=True
             )
         except OperationalError as error:
             raise BrokerError(f"the broker at {self.url} does not answer: {error}") from error

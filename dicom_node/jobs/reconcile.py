@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from dicom_node.archive.ledger import Ledger, QueuedJob
 from dicom_node.archive.processes import Processes, alive
@@ -23,6 +23,7 @@ REPUBLISH_AFTER_S = 120.0
 # While a worker has nothing to do although jobs wait, their messages are likely lost.
 REPUBLISH_TO_IDLE_AFTER_S = 10.0
 HOUSEKEEPING_EVERY_S = 10.0
+SHORTEST_LIMIT_S = 3600.0  # a job may be of a model that no rule names any more
 # Celery's limit lies beyond the worker's own, which ends only the model's process.
 TIME_LIMIT_MARGIN_S = 300.0
 
@@ -35,13 +36,14 @@ class Reconciler:
         ledger: Ledger,
         processes: Processes,
         publisher: Publisher,
-        time_limits_s: Mapping[str, float],
+        time_limits_s: Iterable[float],
         routine_wait_s: float = 3600.0,
     ) -> None:
         self._ledger = ledger
         self._processes = processes
         self._publisher = publisher
-        self._time_limits_s = time_limits_s
+        # One for all messages: a worker that hears one takes a more urgent job, of whatever model, if one waits.
+        self._limit_s = max((SHORTEST_LIMIT_S, *time_limits_s)) + TIME_LIMIT_MARGIN_S
         self._routine_wait_s = routine_wait_s
         self._housekeeping_at: float | None = None
         self._unreachable = False
@@ -70,11 +72,15 @@ class Reconciler:
 
     def _publish(self) -> None:
         again_s = REPUBLISH_TO_IDLE_AFTER_S if self._processes.idle() else REPUBLISH_AFTER_S
-        for job in self._ledger.to_publish(again_s):
-            limit = self._time_limits_s.get(job.model, 3600.0) + TIME_LIMIT_MARGIN_S
-            for abilities in self._who_may(job):
-                self._publisher.publish(job.id, job.priority, limit, abilities)
-                self._ledger.mark_published([job.id])
+        sent: list[QueuedJob] = []
+        try:
+            for job in self._ledger.to_publish(again_s):
+                for abilities in (able := self._who_may(job)):
+                    self._publisher.publish(job.id, job.priority, self._limit_s, abilities)
+                if able:
+                    sent.append(job)
+        finally:
+            self._ledger.mark_published(sent)
 
     def _who_may(self, job: QueuedJob) -> tuple[Abilities | None, ...]:
         """Whom a job is rung for: everybody, or each kind of worker that has what it needs. The first one takes it."""

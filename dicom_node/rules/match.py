@@ -296,9 +296,9 @@ def _preference(text: str, place: Place) -> Preference:
 
 def _judge(rule: Rule, series: SeriesView) -> SeriesVerdict:
     results = tuple(_result(name, condition, series) for name, condition in rule.conditions)
-    faults = _faults(results)
-    if faults:
-        return SeriesVerdict(series, False, results, "no match: " + "; ".join(faults), ())
+    found = faults(results)
+    if found:
+        return SeriesVerdict(series, False, results, "no match: " + "; ".join(found), ())
     ranks = tuple(preference.rank(series) for preference in rule.preferences)
     return SeriesVerdict(series, True, results, "matches", ranks)
 
@@ -308,18 +308,18 @@ def _result(name: ListName, condition: Condition, series: SeriesView) -> Conditi
     return ConditionResult(condition.text, name, found.outcome, found.values, found.unknown)
 
 
-def _faults(results: Sequence[ConditionResult]) -> list[str]:
+def faults(results: Sequence[ConditionResult]) -> list[str]:
     """Why a series does not match; empty when it does."""
-    faults = []
+    found = []
     of_any = [result for result in results if result.list == "any"]
     for result in results:
         if result.list == "none" and result.outcome is Outcome.TRUE:
-            faults.append(f"{result.text} is true, and in none ({described(result.values)})")
+            found.append(f"{result.text} is true, and in none ({described(result.values)})")
         elif result.list not in ("any", "none") and result.outcome is not Outcome.TRUE:
-            faults.append(f"{result.text} is {result.outcome} ({described(result.values)})")
+            found.append(f"{result.text} is {result.outcome} ({described(result.values)})")
     if of_any and all(result.outcome is not Outcome.TRUE for result in of_any):
-        faults.append("none of any is true: " + "; ".join(f"{r.text} ({described(r.values)})" for r in of_any))
-    return faults
+        found.append("none of any is true: " + "; ".join(f"{r.text} ({described(r.values)})" for r in of_any))
+    return found
 
 
 def _forwarding(rule: Rule, verdicts: Sequence[SeriesVerdict]) -> Decision:
@@ -348,7 +348,7 @@ def _ordered(matching: Iterable[SeriesVerdict]) -> list[SeriesVerdict]:
 
 
 def _nearest_first(verdict: SeriesVerdict) -> tuple[int, str]:
-    return len(_faults(verdict.conditions)), verdict.series.series_instance_uid
+    return len(faults(verdict.conditions)), verdict.series.series_instance_uid
 
 
 def _placed(matching: Sequence[SeriesVerdict], position: int) -> SeriesVerdict:

@@ -61,8 +61,9 @@ def test_cancelled_job_is_lost_to_its_worker(queue: NoopQueue) -> None:
 
 
 def test_job_with_a_new_priority_needs_a_new_message(queue: NoopQueue) -> None:
-    job_id, other = queue.plan(), queue.plan(priority=Priority.URGENT)
-    queue.ledger.mark_published([job_id, other])
+    job_id = queue.plan()
+    queue.plan(priority=Priority.URGENT)
+    queue.ledger.mark_published(queue.ledger.to_publish(120))
     interventions.prioritise(queue.database, job_id, Priority.STAT, "admin")
     assert [(found.id, found.priority) for found in queue.ledger.to_publish(120)] == [(job_id, Priority.STAT)]
     assert queue.ledger.next_queued() == job_id
@@ -72,8 +73,9 @@ def test_job_with_a_new_priority_needs_a_new_message(queue: NoopQueue) -> None:
 
 
 def test_old_routine_becomes_urgent_and_nothing_becomes_stat(queue: NoopQueue) -> None:
-    routine, urgent = queue.plan(), queue.plan(priority=Priority.URGENT)
-    queue.ledger.mark_published([routine, urgent])
+    routine = queue.plan()
+    queue.plan(priority=Priority.URGENT)
+    queue.ledger.mark_published(queue.ledger.to_publish(120))
     assert queue.ledger.age(60) == 0
     older(queue, 61)
     assert queue.ledger.age(60) == 1
@@ -87,9 +89,9 @@ def test_old_routine_becomes_urgent_and_nothing_becomes_stat(queue: NoopQueue) -
 def test_model_at_its_limit_gets_no_more(queue: NoopQueue) -> None:
     ledger = Ledger(queue.database, at_once={"large": 1})
     first, second, small = queue.plan(model="large"), queue.plan(model="large"), queue.plan()
+    ledger.mark_published(ledger.to_publish(120)[:2])
     claim = ledger.claim(first, "box:1", LEASE_S)
     assert claim is not None
-    ledger.mark_published([second])
     assert ledger.claim(second, "box:2", LEASE_S) is None
     assert ledger.next_queued() == small
     assert [found.id for found in ledger.to_publish(120)] == [small]

@@ -260,7 +260,7 @@ def test_two_reconcilers_take_back_each_lost_job_once(ledger: Ledger) -> None:
 def test_messages_are_sent_once_and_again_when_the_broker_lost_them(ledger: Ledger) -> None:
     job_id = planned(ledger)
     assert [queued.id for queued in ledger.to_publish(120)] == [job_id]
-    ledger.mark_published([job_id])
+    ledger.mark_published(ledger.to_publish(120))
     assert ledger.to_publish(120) == ()
     assert [queued.id for queued in ledger.to_publish(-1)] == [job_id]
     assert ledger.unpublish() == 1

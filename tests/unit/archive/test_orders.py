@@ -84,7 +84,7 @@ def test_what_a_person_has_set_stays_and_what_runs_is_left_alone(ledger: Ledger)
 
 def test_a_job_that_moves_forward_needs_a_new_message(ledger: Ledger) -> None:
     job_id = plan(ledger)
-    ledger.mark_published([job_id])
+    ledger.mark_published(ledger.to_publish(120))
     linked(ledger)
     orders.set_priority(ledger.database, "A1", "HIS", Priority.STAT, "hl7")
     assert [job.id for job in ledger.to_publish(1000.0)] == [job_id]

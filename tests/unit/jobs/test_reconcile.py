@@ -40,8 +40,8 @@ class MemoryLedger:
         self.republish_after_s = after_s
         return [job for job in self.queued.values() if job.id not in self.published]
 
-    def mark_published(self, ids: list[int]) -> None:
-        self.published += ids
+    def mark_published(self, sent: list[QueuedJob]) -> None:
+        self.published += [job.id for job in sent]
 
     def unpublish(self) -> int:
         self.published.clear()
@@ -79,8 +79,11 @@ class MemoryPublisher:
         self.heard_by: list[Abilities | None] = []
         self.away = False
         self.fresh = False
+        self.takes = 1000
 
     def publish(self, job_id: int, priority: Priority, time_limit_s: float, abilities: Abilities | None = None) -> None:
+        if len(self.sent) >= self.takes:
+            raise BrokerError("away")
         self.sent.append((job_id, priority, time_limit_s))
         self.heard_by.append(abilities)
 
@@ -91,17 +94,19 @@ class MemoryPublisher:
         return fresh
 
 
-def made(ledger: MemoryLedger, publisher: MemoryPublisher, processes: MemoryProcesses | None = None) -> Reconciler:
-    return Reconciler(ledger, processes or MemoryProcesses(), publisher, {"lungs": 100.0})  # type: ignore[arg-type]
+def made(
+    ledger: MemoryLedger, publisher: MemoryPublisher, processes: MemoryProcesses | None = None, longest_s: float = 0
+) -> Reconciler:
+    return Reconciler(ledger, processes or MemoryProcesses(), publisher, [100.0, longest_s])  # type: ignore[arg-type]
 
 
-def test_each_queued_job_is_published_once_with_a_limit_beyond_its_own() -> None:
+def test_each_queued_job_is_published_once_with_a_limit_beyond_that_of_any_job() -> None:
     ledger, publisher = MemoryLedger(), MemoryPublisher()
     reconciler = made(ledger, publisher)
     reconciler.tick()
     reconciler.tick()
     assert sorted(job for job, _, _ in publisher.sent) == [1, 2]
-    assert (1, Priority.ROUTINE, 100.0 + TIME_LIMIT_MARGIN_S) in publisher.sent
+    assert (1, Priority.ROUTINE, 7200.0 + TIME_LIMIT_MARGIN_S) in publisher.sent
 
 
 def test_a_job_with_needs_is_rung_for_each_kind_of_worker_that_may_run_it() -> None:
@@ -139,6 +144,16 @@ def test_broker_that_lost_its_data_gets_all_messages_again() -> None:
     publisher.fresh = True
     reconciler.tick()
     assert len(publisher.sent) == 4
+
+
+def test_what_was_sent_before_the_broker_failed_is_noted() -> None:
+    ledger, publisher = MemoryLedger(), MemoryPublisher()
+    publisher.takes = 1
+    made(ledger, publisher).tick()
+    assert ledger.published == [1]
+    publisher.takes = 9
+    made(ledger, publisher).tick()
+    assert [job for job, _, _ in publisher.sent] == [1, 2]
 
 
 def test_broker_that_is_away_stops_nothing() -> None:
