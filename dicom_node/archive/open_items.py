@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
@@ -94,3 +95,12 @@ def listed(
         OpenItem(row.id, row.kind, row.study_id, row.study_uid, row.job_id, row.reason, row.remedy, row.created_at)
         for row in rows
     )
+
+
+def counts(connection: Connection, study_ids: Collection[int] | None = None) -> dict[int, int]:
+    """How many matters are open of each of these studies, or of all."""
+    statement = select(open_item.c.study_id, func.count()).where(open_item.c.closed_at.is_(None))
+    if study_ids is not None:
+        statement = statement.where(open_item.c.study_id.in_(study_ids))
+    rows = connection.execute(statement.group_by(open_item.c.study_id)).all()
+    return {int(study_id): int(count) for study_id, count in rows}

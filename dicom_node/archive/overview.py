@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, select, union
 
-from dicom_node.archive import plain
+from dicom_node.archive import open_items, plain
 from dicom_node.archive.accounting import account
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.forwarding import SUPERSEDED
@@ -35,7 +35,9 @@ def studies(
         rows = connection.execute(newest_first.limit(limit).offset(offset)).all()
         ids = [row.id for row in rows]
         sizes, jobs, parcels = _sizes(connection, ids), _jobs(connection, ids), _parcels(connection, ids)
-    return [_study(row, sizes.get(row.id, {}), jobs[row.id], parcels[row.id]) for row in rows], total
+        items = open_items.counts(connection, ids)
+    found = [_study(row, sizes.get(row.id, {}), jobs[row.id], parcels[row.id]) for row in rows]
+    return [{**each, "open_items": items.get(each["id"], 0)} for each in found], total
 
 
 def matching(database: Database, text: str) -> tuple[tuple[int, str], ...]:
@@ -65,6 +67,7 @@ def counters(database: Database) -> dict[str, Any]:
             "jobs": _by_state(connection, job.c.state),
             "parcels": _by_state(connection, parcel.c.state),
             "unaccounted": instances.unaccounted,
+            "open_items": sum(open_items.counts(connection).values()),
             "oldest_queued_seconds": plain.seconds(first_queued, now) or 0.0,
         }
 

@@ -114,7 +114,18 @@ def find_one(database: Database, text: str) -> int:
 
 
 def _print_list(data: dict[str, Any]) -> None:
-    columns = ("study", "patient", "accession", "date", "modality", "description", "images", "received", "stands")
+    columns = (
+        "study",
+        "patient",
+        "accession",
+        "date",
+        "modality",
+        "description",
+        "images",
+        "received",
+        "open",
+        "stands",
+    )
     rows = [
         (
             study["id"],
@@ -125,6 +136,7 @@ def _print_list(data: dict[str, Any]) -> None:
             study["description"],
             study["instances"],
             output.when(study["last_received"]),
+            study["open_items"] or "",
             output.short(study["standing_words"]),
         )
         for study in data["studies"]
@@ -132,6 +144,8 @@ def _print_list(data: dict[str, Any]) -> None:
     output.table(columns, rows, empty="no studies")
     if data["total"] > len(rows) > 0:
         output.write(f"{len(rows)} of {data['total']}; more with --limit and --offset")
+    if any(study["open_items"] for study in data["studies"]):
+        output.write("open: what a person has to see to; dicom-node items list")
 
 
 def _print_history(data: dict[str, Any]) -> None:

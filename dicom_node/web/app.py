@@ -19,7 +19,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
-from dicom_node.web import api, guard, health, pages, stow
+from dicom_node.web import actions, api, guard, health, pages, stow
 from dicom_node.web.sources import Sources
 
 STATIC = Path(__file__).parent / "static"
@@ -42,7 +42,9 @@ def create_app(
     app.include_router(health.router(sources))
     app.include_router(api.router(sources))
     app.include_router(stow.router(settings))
-    app.include_router(pages.router(sources))
+    door = actions.Door(settings.web.host)
+    app.include_router(actions.router(sources, door))
+    app.include_router(pages.router(sources, door))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     pages.add_error_pages(app)
     app.add_middleware(guard.Guard, host=settings.web.host)

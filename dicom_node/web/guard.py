@@ -32,7 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self.app = app
-        self.local_only = _is_loopback(host)
+        self.local_only = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -47,7 +47,7 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        if self.local_only and not _is_loopback(_name(Headers(scope=scope).get("host", ""))):
+        if self.local_only and not is_loopback(_name(Headers(scope=scope).get("host", ""))):
             refusal = PlainTextResponse("this server answers to localhost only; set web.host to change that\n", 421)
             await refusal(scope, receive, send_guarded)
             return
@@ -61,7 +61,8 @@ def _name(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:

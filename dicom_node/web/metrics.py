@@ -30,6 +30,7 @@ def render(counters: Mapping[str, Any], stages: Mapping[str, str]) -> str:
         "Acknowledged instances that are neither delivered upon, nor discarded by name, nor open. Must be 0.",
         [({}, counters["unaccounted"])],
     )
+    lines += _gauge("open_items", "What a person has to see to.", [({}, counters["open_items"])])
     lines += _gauge(
         "oldest_queued_job_seconds",
         "Age of the oldest job that waits for a worker.",

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from dicom_node.archive import overview
 from dicom_node.domain.wording import day, number, took
 from dicom_node.errors import DicomNodeError
+from dicom_node.web.actions import Door
 from dicom_node.web.sources import Sources
 
 PER_PAGE = 25
@@ -31,7 +32,7 @@ _environment = Environment(
 _environment.filters.update(day=day, number=number, took=took)
 
 
-def router(sources: Sources) -> APIRouter:
+def router(sources: Sources, door: Door) -> APIRouter:
     """The routes."""
     routes = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
     zone = ZoneInfo(sources.settings.node.time_zone) if sources.settings.node.time_zone else None
@@ -53,6 +54,8 @@ def router(sources: Sources) -> APIRouter:
             counters=sources.counters(),
             stages=dict(sources.stages()),
             node=sources.settings.node,
+            items=sources.items(),
+            token=door.token,
         )
 
     @routes.get("/studies/{study_uid}")
@@ -62,7 +65,8 @@ def router(sources: Sources) -> APIRouter:
             raise HTTPException(404, f"There is no study with the Study Instance UID {study_uid}.")
         bars = stage_bars(told["stages"])
         tables = {job["id"]: measurement_table(job["measurements"]) for job in told["jobs"]}
-        return _render("study.html", zone, study=told, bars=bars, tables=tables)
+        items = sources.items(told["id"])
+        return _render("study.html", zone, study=told, bars=bars, tables=tables, items=items, token=door.token)
 
     return routes
 
@@ -81,7 +85,9 @@ def add_error_pages(app: FastAPI) -> None:
 
     @app.exception_handler(DicomNodeError)
     async def trouble(request: Request, error: DicomNodeError) -> Response:
-        return _error(request, 503, error.message, error.remedy)
+        # One that asks for what is not to be had, such as the retry of a job that is done, is no trouble of the node.
+        status = 409 if request.method == "POST" and error.reason != "database" else 503
+        return _error(request, status, error.message, error.remedy)
 
 
 def measurement_table(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_node.archive import overview, story
+from dicom_node.archive import open_items, overview, plain, story
 from dicom_node.archive.database import Database
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
@@ -26,6 +26,10 @@ class Sources:
     def counters(self) -> dict[str, Any]:
         """Numbers for the dashboard and for ``/metrics``."""
         return overview.counters(self.database)
+
+    def items(self, study_id: int | None = None) -> list[dict[str, Any]]:
+        """What a person has to see to, of one study or of all, the oldest first."""
+        return [plain.open_item(found) for found in open_items.listed(self.database, study_id=study_id)]
 
     def story(self, study_uid: str) -> dict[str, Any] | None:
         """A study's story with its history; None when there is no such study."""
