@@ -23,8 +23,8 @@ def token_of(client: TestClient, study: int) -> str:
     return found[1] if found else ""
 
 
-def press(client: TestClient, what: str, number: int, action: str, study: int, **form: str) -> Any:
-    data = {"token": token_of(client, study), "study": STUDY.format(study), **form}
+def press(client: TestClient, what: str, number: int, action: str, page: int, **form: str) -> Any:
+    data = {"token": token_of(client, page), "study": STUDY.format(page), **form}
     return client.post(f"/actions/{what}/{number}/{action}", data=data, follow_redirects=False)
 
 
