@@ -57,6 +57,7 @@ def _monai() -> Run:
 def _seg() -> Run:
     from result_cases import CONTEXT, contract, findings_on
 
+    from dicom_node.archive.documents import part_10
     from workers.inference.volume import load_volume
     from workers.results import segmentation, source
 
@@ -66,9 +67,10 @@ def _seg() -> Run:
         found = findings_on(volume.headers, label_map, measurements=(), evaluations=())
         images = source.read(volume.headers)
         seg = segmentation.build(found, contract(), images, CONTEXT, source.local_time(images, CONTEXT))
+        encoded = part_10(seg, images.character_set, CONTEXT.station)
         if out:
             out.mkdir(parents=True, exist_ok=True)
-            seg.save_as(out / "seg.dcm")
+            (out / "seg.dcm").write_bytes(encoded)
         return {"voxels": int(np.count_nonzero(label_map))}
 
     return run

@@ -106,7 +106,11 @@ def _resampled(role: str, volume: Volume, grid: VoxelGrid) -> Volume:
         )
 
     def onto(array: np.ndarray, order: int, mode: str) -> np.ndarray:
-        return np.asarray(ndimage.affine_transform(array, step, start, output_shape=grid.shape, order=order, mode=mode))
+        dtype = np.uint8 if array.dtype == np.uint8 else np.float32
+        moved = ndimage.affine_transform(
+            array, step, start, output_shape=grid.shape, output=dtype, order=order, mode=mode
+        )
+        return np.asarray(moved)
 
     reached = onto(np.ones(volume.array.shape, np.uint8), 0, "grid-constant")  # within half a voxel of its edge
     array = np.where(reached, onto(volume.array, 1, "nearest"), volume.array.min())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from dicom_node.errors import HeaderError, NotDicomError, PixelError
-from workers.inference import codecs
+from workers.inference import codecs, headers
 
 Stored = npt.NDArray[Any]
 
@@ -45,6 +46,12 @@ _DESCRIBING = (
 )  # fmt: skip
 
 
+_OF_GREY = tuple(keyword for keyword in _DESCRIBING if "Palette" not in keyword)
+# How Pixel Data begins, in explicit and in implicit VR.
+_NATIVE = {False: (b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00OB"), True: (b"\xe0\x7f\x10\x00",)}
+_UNDEFINED = 0xFFFFFFFF
+
+
 class ImageFile:
     """A DICOM Part 10 file. ``header`` has no pixel data."""
 
@@ -66,9 +73,7 @@ class ImageFile:
             OSError: it cannot be read.
         """
         try:
-            with path.open("rb") as file:
-                header = dcmread(file, stop_before_pixels=True)
-                at = file.tell()
+            header, at = _header(path)
             for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
                 if not str(header.get(keyword) or ""):
                     raise HeaderError(f"{path.name} has no {keyword}", remedy=RESEND)
@@ -105,25 +110,45 @@ class ImageFile:
 
     def _with_pixels(self) -> Dataset:
         """A small data set with the pixel data and what describes it."""
-        rest: Dataset
-        if self._pixels_at is None:
-            rest = dcmread(self.path)
-        else:
-            with self.path.open("rb") as file:
-                file.seek(self._pixels_at)
-                implicit, little = self.header.original_encoding
-                rest = read_dataset(file, bool(implicit), little is not False)
         made = Dataset()
         made.file_meta = self.header.file_meta
-        for keyword in _DESCRIBING:
+        for keyword in _DESCRIBING if "PALETTE" in str(self.header.get("PhotometricInterpretation")) else _OF_GREY:
             if keyword in self.header:
                 made.add(self.header[keyword])
+        plain = self._plain_value()
+        if plain is not None:
+            made.add_new("PixelData", "OW", plain)
+            return made
+        rest = self._rest()
         for keyword in (*_PIXELS, "ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
             if keyword in rest:
                 made.add_new(keyword, "OW" if keyword == "PixelData" else rest[keyword].VR, rest[keyword].value)
         if not any(keyword in made for keyword in _PIXELS):
             raise ValueError("no Pixel Data, or the file ends within it")
         return made
+
+    def _plain_value(self) -> bytes | None:
+        """Pixel Data (7FE0,0010) of known length, straight from the file; None where it is anything else."""
+        if self._pixels_at is None or self.header.original_encoding[1] is False:
+            return None
+        implicit = bool(self.header.original_encoding[0])
+        with self.path.open("rb") as file:
+            head = os.pread(file.fileno(), 12, self._pixels_at)
+            known = head.startswith(_NATIVE[implicit])
+            length = int.from_bytes(head[4:8] if implicit else head[8:12], "little")
+            if not known or len(head) < 12 or length == _UNDEFINED:
+                return None
+            file.seek(self._pixels_at + (8 if implicit else 12))
+            return file.read(length)
+
+    def _rest(self) -> Dataset:
+        """The data set from the pixel data on, or all of a deflated one."""
+        if self._pixels_at is None:
+            return dcmread(self.path)
+        with self.path.open("rb") as file:
+            file.seek(self._pixels_at)
+            implicit, little = self.header.original_encoding
+            return read_dataset(file, bool(implicit), little is not False)
 
     def undecodable(self, error: Exception) -> PixelError:
         """What to raise when its pixels could not be decoded."""
@@ -132,6 +157,15 @@ class ImageFile:
             f"{self} in transfer syntax {syntax.name} cannot be decoded: {str(error).strip()}",
             remedy=f"{RESEND}, uncompressed (Explicit VR Little Endian)",
         )
+
+
+def _header(path: Path) -> tuple[Dataset, int]:
+    """The header of a file, and the byte offset of what follows it."""
+    try:
+        return headers.read(path)
+    except headers.NotPlain:
+        with path.open("rb") as file:
+            return dcmread(file, stop_before_pixels=True), file.tell()
 
 
 class EncodedPixels:
@@ -227,6 +261,10 @@ def _without_unused_bits(stored: Stored, described: Dataset) -> Stored:
     kept = int(described.BitsStored)
     above = allocated - 1 - int(described.get("HighBit", kept - 1))
     if kept >= allocated:
+        return stored
+    signed = stored.dtype.kind == "i"
+    lowest, highest = (-(1 << (kept - 1)), (1 << (kept - 1)) - 1) if signed else (0, (1 << kept) - 1)
+    if above == allocated - kept and lowest <= stored.min(initial=0) and stored.max(initial=0) <= highest:
         return stored
     native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     shifted: Stored = (native << above) >> (allocated - kept)

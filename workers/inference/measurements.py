@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.contract import MeasurementSpec, ModelContract
-from dicom_node.domain.finding import Code, Measurement
+from dicom_node.domain.finding import Code, Measurement, labels_by_slice
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import ContractError, ModelOutputError
 
@@ -153,7 +153,7 @@ class _Layer:
         self.label_map = label_map
         inside = label_map > 0
         self.numbers, self.values = label_map[inside], hu[inside]
-        self.held = frozenset(np.flatnonzero(np.bincount(self.numbers, minlength=1)).tolist())
+        self.held = frozenset(np.flatnonzero(labels_by_slice(label_map)[:, 1:].any(axis=0)) + 1)
 
 
 def _together(layers: Sequence[_Layer], segments: tuple[int, ...], hu: Values) -> Values:

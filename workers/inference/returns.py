@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.finding import labels_by_slice
 from dicom_node.domain.output import Activation, ClassOutput, MaskForm, MaskOutput, Output, RegionForm, RegionOutput
 from dicom_node.errors import ModelOutputError
 
@@ -46,7 +47,7 @@ def _order(contract: ModelContract, output: Output) -> dict[str, Any]:
 
 
 def checked(
-    contract: ModelContract, told: Sequence[Sequence[Any]], data: bytes, shape: tuple[int, int, int]
+    contract: ModelContract, told: Sequence[Sequence[Any]], data: bytes | bytearray, shape: tuple[int, int, int]
 ) -> dict[str, Array]:
     """The arrays in ``data``, of which the host ``told`` name, dtype and shape in order.
 
@@ -56,12 +57,12 @@ def checked(
         ModelOutputError: reason ``output-shape`` or ``output-labels``.
     """
     arrays: dict[str, Array] = {}
-    at = 0
+    at, held = 0, memoryview(data)
     for name, dtype, dimensions in told:
         if dtype not in ("uint8", "int64", "float64"):
             raise _wrong("output-shape", f"{contract.name} returned {name} as {dtype}")
         size = int(np.prod([int(n) for n in dimensions], dtype=np.int64)) * np.dtype(dtype).itemsize
-        part = data[at : at + size]
+        part = held[at : at + size]
         if len(part) != size:
             raise _wrong("output-shape", f"{contract.name} returned {len(part)} of {size} bytes of {name}")
         arrays[str(name)] = np.frombuffer(part, dtype=dtype).reshape([int(n) for n in dimensions])
@@ -92,7 +93,7 @@ def _wanted(output: Output, shape: tuple[int, int, int]) -> Mapping[str, tuple[i
 
 def _check_labels(contract: ModelContract, output: MaskOutput, layers: Array) -> None:
     known = {0, *contract.segment_numbers(output.segments)}
-    found = np.flatnonzero(np.bincount(layers.ravel(), minlength=1))
+    found = np.flatnonzero(np.logical_or.reduce([labels_by_slice(layer).any(axis=0) for layer in layers]))
     unknown = [int(value) for value in found if int(value) not in known]
     if unknown:
         listed = ", ".join(map(str, unknown[:5]))

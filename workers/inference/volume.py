@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,9 @@ from workers.inference.frames import Frame, frames_of
 from workers.inference.image_file import UNREADABLE, EncodedPixels, ImageFile, Stored
 from workers.inference.projection import Projection
 
+T = TypeVar("T")
 Float32 = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float32 | np.int16]
 
 # Stands for the value of an attribute that is not the same in all images of a series.
 DIFFERS = "different from image to image"
@@ -36,21 +39,24 @@ _HOUNSFIELD_CODES = frozenset({"[hnsf'U]", "1", ""})
 _IN_THE_PATIENT = frozenset({"CT", "MR", "PT"})
 _UNSPECIFIED = frozenset({"US", ""})
 _MOST_THREADS = 16
+_BATCH = 8  # files that a thread takes at once
+_BEYOND = 1 << 15  # one more than 16 bits with a sign hold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
     """A series as one array.
 
-    ``array``: float32, axes (slice, row, column), or (slice, row, column, RGB) where colour was asked for; values
-    after the modality LUT of each slice: HU for CT, Bq/ml or SUV for PET, the stored values where no rescale is given.
+    ``array``: axes (slice, row, column), or (slice, row, column, RGB) where colour was asked for. Values after the
+    modality LUT of each slice: HU for CT, Bq/ml or SUV for PET, the stored values where no rescale is given; float32,
+    or int16 where every value is such a number, in half the memory.
     MONOCHROME1 images without a unit are turned, so that higher is brighter; Pixel Padding Value is left as it is.
     ``grid`` takes its indices to LPS mm; slices ascend along the normal (row x column direction) of the images.
 
     ``headers`` are flat, also those of multi-frame objects: see :mod:`workers.inference.frames`.
     """
 
-    array: Float32
+    array: Values
     grid: VoxelGrid
     frames: tuple[str, ...]  # SOP Instance UID per slice
     headers: tuple[Dataset, ...]  # data set and file meta information per slice, without pixel data
@@ -127,19 +133,23 @@ def load_volume(
     if not paths:
         _check_count(0, minimum_slices)
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
-        files = list(pool.map(ImageFile.read, paths))
+        files = list(chain.from_iterable(pool.map(_read, _batched(paths))))
         _check_one_series(files)
-        frames = parts.choose(list(chain.from_iterable(pool.map(frames_of, files))), select)
+        frames = parts.choose(list(chain.from_iterable(map(frames_of, files))), select)
         for frame in frames:
             _check_kind(frame, colour)
         _check_count(len(frames), minimum_slices)
         grid, frames, view = _placed(frames)
         scale = suv.factor(frames) if suv_bw else 1.0
-        array = np.empty((*grid.shape, 3) if colour else grid.shape, dtype=np.float32)
-        _decode(pool, frames, array, scale)
+        array = _decoded(pool, frames, (*grid.shape, 3) if colour else grid.shape, scale)
     headers = tuple(frame.header for frame in frames)
     unit = suv.UNIT if suv_bw else _unit(frames[0])
     return Volume(array, grid, tuple(str(header.SOPInstanceUID) for header in headers), headers, unit, view)
+
+
+def _batched(items: Sequence[T]) -> list[Sequence[T]]:
+    """The items in runs of a few, so that handing them to a thread costs less than the work."""
+    return [items[at : at + _BATCH] for at in range(0, len(items), _BATCH)]
 
 
 def _check_count(count: int, minimum: int) -> None:
@@ -172,24 +182,57 @@ def _is_projection(frame: Frame) -> bool:
     return frame.text("Modality") not in _IN_THE_PATIENT and not placed
 
 
-def _decode(pool: ThreadPoolExecutor, frames: Sequence[Frame], array: Float32, scale: float) -> None:
+def _read(paths: Sequence[Path]) -> list[ImageFile]:
+    return [ImageFile.read(path) for path in paths]
+
+
+def _decoded(pool: ThreadPoolExecutor, frames: Sequence[Frame], shape: tuple[int, ...], scale: float) -> Values:
+    """The values of every frame, as integers where they are some."""
+    if scale == 1 and all(map(_is_whole, frames)):
+        whole = np.empty(shape, dtype=np.int16)
+        with suppress(_TooLarge):
+            _decode(pool, frames, whole, scale)
+            return whole
+    array = np.empty(shape, dtype=np.float32)
+    _decode(pool, frames, array, scale)
+    return array
+
+
+def _is_whole(frame: Frame) -> bool:
+    """Whether a frame's values are integers, of 16 bits with a sign unless ``_TooLarge`` says otherwise."""
+    slope, intercept = _rescale(frame)
+    return (
+        slope == 1
+        and intercept.is_integer()
+        and abs(intercept) < _BEYOND
+        and (frame.number("BitsAllocated") or 0) in (8, 16)
+        and frame.text("PhotometricInterpretation") == "MONOCHROME2"
+    )
+
+
+class _TooLarge(Exception):
+    """A value does not fit into 16 bits with a sign."""
+
+
+def _decode(pool: ThreadPoolExecutor, frames: Sequence[Frame], array: Values, scale: float) -> None:
     """Decode every frame into its slice of ``array``; a file is held in memory only while its frames decode."""
     of_file: dict[int, list[int]] = {}
     for index, frame in enumerate(frames):
         of_file.setdefault(id(frame.file), []).append(index)
 
-    def whole(indices: list[int]) -> None:
-        frame = frames[indices[0]]
-        _decode_into(frame, frame.file.pixels(), array[indices[0]], scale)
+    def single(indices: Sequence[int]) -> None:
+        for index in indices:
+            _decode_into(frames[index], frames[index].file.pixels(), array[index], scale)
 
-    list(pool.map(whole, (indices for indices in of_file.values() if len(indices) == 1)))
+    singles = [indices[0] for indices in of_file.values() if len(indices) == 1]
+    list(pool.map(single, _batched(singles)))
     for indices in of_file.values():
         if len(indices) > 1:
             pixels = frames[indices[0]].file.pixels()
             list(pool.map(lambda at, held=pixels: _decode_into(frames[at], held, array[at], scale), indices))
 
 
-def _decode_into(frame: Frame, pixels: EncodedPixels, out: Float32, scale: float) -> None:
+def _decode_into(frame: Frame, pixels: EncodedPixels, out: npt.NDArray[Any], scale: float) -> None:
     """Decode a frame into ``out`` (row, column) in modality units."""
     slope, intercept = _rescale(frame)
     try:
@@ -198,6 +241,9 @@ def _decode_into(frame: Frame, pixels: EncodedPixels, out: Float32, scale: float
             raise ValueError(f"it decodes to {stored.shape}, not to {out.shape}")
     except UNREADABLE as error:
         raise frame.file.undecodable(error) from error
+    if out.dtype == np.int16:
+        _put_whole(stored, int(intercept), out)
+        return
     if frame.text("PhotometricInterpretation") == "MONOCHROME1" and _unit(frame) in _UNSPECIFIED:
         stored = _turned(frame, stored)
     if slope == 1 and scale == 1 and stored.dtype.itemsize <= 2:
@@ -207,6 +253,20 @@ def _decode_into(frame: Frame, pixels: EncodedPixels, out: Float32, scale: float
         out += np.float32(intercept * scale)
     if (stored.dtype.kind == "f" or not np.isfinite((slope, intercept, scale)).all()) and not np.isfinite(out).all():
         raise frame.file.undecodable(ValueError("it holds values that are no finite numbers"))
+
+
+def _put_whole(stored: Stored, intercept: int, out: npt.NDArray[np.int16]) -> None:
+    """Add the intercept, in 16 bits with a sign.
+
+    Raises:
+        _TooLarge: a sum does not fit.
+    """
+    if stored.dtype.kind not in "iu" or stored.dtype.itemsize > 2:
+        raise _TooLarge
+    if int(stored.min()) + intercept < -_BEYOND or int(stored.max()) + intercept >= _BEYOND:
+        raise _TooLarge
+    # Sums that fit come out right modulo 2**16, whatever the sign of what is added.
+    np.add(stored, np.int16(intercept), out=out, dtype=np.int16, casting="unsafe")
 
 
 def _turned(frame: Frame, stored: Stored) -> Stored:

@@ -82,9 +82,10 @@ def shared_file(size: int) -> IO[bytes]:
 
 
 def share(array: npt.NDArray[Any]) -> IO[bytes]:
-    """A shared file that holds the array's bytes, C order."""
-    file = shared_file(array.nbytes)
-    np.ascontiguousarray(array).tofile(file)
+    """A shared file that holds the array as float32, C order; it is copied slice by slice."""
+    file = shared_file(4 * array.size)
+    for part in array:
+        np.ascontiguousarray(part, dtype=np.float32).tofile(file)
     file.flush()
     return file
 

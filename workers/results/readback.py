@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
+import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 
@@ -130,9 +131,8 @@ def _check_masks(segmentation: Dataset, findings: Findings) -> None:
     if (segmentation.Rows, segmentation.Columns) != (rows, columns):
         raise _wrong("SEG", f"its frames are {segmentation.Rows} x {segmentation.Columns}, not {rows} x {columns}")
     frames = int(segmentation.NumberOfFrames)
-    size = rows * columns
-    bits = np.unpackbits(np.frombuffer(segmentation.PixelData, np.uint8), count=frames * size, bitorder="little")
-    planes = bits.reshape(frames, rows, columns).view(bool)
+    if len(segmentation.PixelData) < (frames * rows * columns + 7) // 8:
+        raise _wrong("SEG", f"its pixel data end before its {frames} frames do")
     frame_of: dict[tuple[int, int], int] = {}
     for frame, place in enumerate(_frames(segmentation, findings)):
         if place in frame_of:
@@ -141,18 +141,26 @@ def _check_masks(segmentation: Dataset, findings: Findings) -> None:
     nothing = np.zeros((rows, columns), dtype=bool)
     for number, index in {*frame_of, *_occupied(findings)}:
         frame = frame_of.get((number, index), -1)
+        written = _plane(segmentation.PixelData, frame, (rows, columns)) if frame >= 0 else nothing
         found = np.logical_or.reduce([layer[index] == number for layer in findings.layers])
-        if not np.array_equal(planes[frame] if frame >= 0 else nothing, found):
+        if not np.array_equal(written, found):
             raise _wrong("SEG", f"its mask of segment {number} on slice {index} is not the one that was found")
+
+
+def _plane(data: bytes, frame: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """One frame of bits that run on from frame to frame, axes (row, column)."""
+    size = shape[0] * shape[1]
+    first, skipped = divmod(frame * size, 8)
+    held = np.frombuffer(data, np.uint8, (skipped + size + 7) // 8, first)
+    return np.unpackbits(held, count=skipped + size, bitorder="little")[skipped:].reshape(shape).view(np.bool_)
 
 
 def _occupied(findings: Findings) -> Iterator[tuple[int, int]]:
     """Segment number and slice index wherever there is a voxel."""
-    for layer in findings.layers:
-        for index, plane in enumerate(layer):
-            for number in np.flatnonzero(np.bincount(plane.ravel(), minlength=1)):
-                if number:
-                    yield int(number), index
+    for held in findings.occupied:
+        for index, number in np.argwhere(held):
+            if number:
+                yield int(number), int(index)
 
 
 def _check_segment(item: Dataset, segment: Segment) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dicom_node.domain.finding import Code, Findings, Segment
+from dicom_node.domain.finding import Code, Findings, Segment, labels_by_slice
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import ModelOutputError
 
@@ -40,6 +40,20 @@ def test_segments_in_several_layers_may_overlap() -> None:
 
     assert found.held() == {1, 2}
     assert (found.mask(1) & found.mask(2)).sum() == 2 * 4
+
+
+@pytest.mark.parametrize("labels", [(), (0,), (3,), (1, 16), (0, 17), (2, 255)])
+def test_labels_are_told_slice_by_slice(labels: tuple[int, ...]) -> None:
+    layer = np.zeros((3, 4, 5), np.uint8)
+    layer[1].ravel()[: len(labels)] = labels
+    layer[2] = 7
+
+    held = labels_by_slice(layer)
+
+    assert held.shape == (3, 256)
+    assert np.flatnonzero(held[0]).tolist() == [0]
+    assert np.flatnonzero(held[1]).tolist() == sorted({0, *labels})
+    assert np.flatnonzero(held[2]).tolist() == [7]
 
 
 def test_a_model_may_have_no_segments() -> None:

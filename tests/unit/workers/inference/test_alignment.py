@@ -46,6 +46,15 @@ def test_volumes_stand_in_the_order_of_the_roles() -> None:
         aligned(contract(), {"t1": T1})
 
 
+def test_integers_are_resampled_to_fractions() -> None:
+    given = finer()
+    whole = replace(given, array=given.array.astype(np.int16) // 50)
+    as_float = replace(given, array=whole.array.astype(np.float32))
+    first, second = (aligned(contract(Grid.RESAMPLE), {"t1": T1, "flair": v})["flair"].array for v in (whole, as_float))
+    assert np.array_equal(first, second)
+    assert (first % 1).any()
+
+
 def test_different_frames_of_reference_are_refused() -> None:
     header = Dataset()
     header.FrameOfReferenceUID = "1.2.99"

@@ -45,13 +45,41 @@ def refusal(images: Sequence[Dataset], folder: Path, **limits: int) -> DicomNode
 def test_values_are_in_hounsfield_units_and_slices_in_order(stored: np.ndarray, tmp_path: Path) -> None:
     volume = load_volume(write(ct_series(stored), tmp_path)[::-1])
 
-    assert volume.array.dtype == np.float32
     assert np.array_equal(volume.array, stored.astype(np.float32) - 1024)
     assert volume.frames == tuple(f"{SERIES}.{index}" for index in range(1, 6))
     assert volume.grid.spacing == pytest.approx((2.5, 0.9, 0.7))
     assert volume.grid.origin == pytest.approx((-10, 20, 30))
     assert all("PixelData" not in header for header in volume.headers)
     assert (volume.unit, volume.modality, volume.frame_of_reference_uid) == ("HU", "CT", FRAME)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ends", "intercept", "kept"),
+    [
+        (np.int16, (-2000, 3071), -1024, np.int16),
+        (np.int16, (-32768, 32767), 0, np.int16),
+        (np.uint16, (1, 33791), -1024, np.int16),
+        (np.uint16, (0, 65535), -32768, np.float32),  # no intercept of 16 bits with a sign is so low
+        (np.uint16, (0, 65535), -32767, np.float32),
+        (np.uint16, (0, 40000), 0, np.float32),
+        (np.int16, (-32768, 0), -1, np.float32),
+        (np.int16, (0, 100), -0.5, np.float32),
+    ],
+)
+def test_integers_of_16_bits_are_kept_as_such(
+    tmp_path: Path, dtype: type, ends: tuple[int, int], intercept: float, kept: type
+) -> None:
+    """In whichever slice the value stands that does not fit."""
+    stored = np.zeros((12, 3, 2), dtype)
+    stored[9, 0] = ends
+    images = ct_series(stored.view(np.int16))
+    for ds in images:
+        ds.PixelRepresentation, ds.RescaleIntercept = int(dtype is np.int16), intercept
+
+    array = load_volume(write(images, tmp_path)).array
+
+    assert array.dtype == kept
+    assert np.array_equal(array, stored.astype(np.float64) + intercept)
 
 
 def test_each_slice_has_its_own_rescale(stored: np.ndarray, tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_an_array_travels_without_a_name(pair: tuple[socket.socket, socket.socke
         os.fstat(received[1][0])
 
 
+def test_integers_arrive_as_floats(pair: tuple[socket.socket, socket.socket]) -> None:
+    here, there = pair
+    array = np.arange(-12, 12, dtype=np.int16).reshape(2, 3, 4)
+    with wire.share(array) as file:
+        wire.send(here, {}, [file.fileno()])
+    received = wire.receive(there)
+
+    assert received is not None
+    assert np.array_equal(wire.mapped(received[1][0], np.float32, (2, 3, 4)), array)
+
+
 def test_a_closed_connection_is_the_end(pair: tuple[socket.socket, socket.socket]) -> None:
     pair[0].close()
 
