@@ -24,6 +24,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 
+OnDifference = Literal["hold", "reissue", "send"]
+OnGone = Literal["hold", "cancel", "send"]
+
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _FINGERPRINT = re.compile(r"sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 _SUBJECT = re.compile(r"(CN|O|OU|C|L|ST)=[^,=]+(,\s*(CN|O|OU|C|L|ST)=[^,=]+)*")
@@ -95,6 +98,10 @@ class PeerSettings(Section):
     relay_hours: Annotated[float, Field(gt=0)] = 24.0  # so long; then what is not committed to is refused
     worklist: bool = False  # it serves a modality worklist, which is asked how urgent orders are
     rejection_notes: bool = False  # it understands those of IHE IOCM, and gets them when a result is withdrawn
+    check: bool | None = None  # its record of the images is asked before results are sent; None: unless verify = "none"
+    on_difference: OnDifference = "hold"  # results of what it has under another study, patient or order now
+    on_gone: OnGone = "hold"  # results of images that it had and has not any more
+    on_silence: Literal["send", "hold"] = "send"  # results, when it cannot tell
 
     @field_validator("addresses")
     @classmethod
@@ -149,6 +156,11 @@ class PeerSettings(Section):
         return self.change.changes if self.change and self.change.changes.keywords else None
 
     @property
+    def is_checked(self) -> bool:
+        """Whether it is asked how it has the images before results are sent to it."""
+        return self.check if self.check is not None else self.verify != "none" and self.kind != "folder"
+
+    @property
     def receives(self) -> bool:
         """Whether associations of it are accepted."""
         return self.receive and self.kind == "dicom"
@@ -171,6 +183,10 @@ _OF_ALL = frozenset(
         "send_hours",
         "stat_any_time",
         "change",
+        "check",
+        "on_difference",
+        "on_gone",
+        "on_silence",
     }
 )
 _NEEDED = {"dicom": ("ae_title", "host", "port"), "dicomweb": ("url",), "folder": ("folder",)}
@@ -187,6 +203,8 @@ def _misfits(peer: PeerSettings) -> Iterator[tuple[str, str]]:
         if not getattr(peer, key):
             wrong = "should be greater than or equal to 1" if key == "port" else "should not be empty"
             yield key, wrong if key in peer.model_fields_set else f"is missing; a peer of kind {peer.kind!r} needs it"
+    if peer.check and peer.kind == "folder":
+        yield "check", "a folder has no record of studies that it could be asked about"
     if peer.verify == "commitment" and peer.kind != "dicom":
         yield "verify", "Storage Commitment is asked of peers of kind 'dicom' alone; use 'find' or 'none'"
     yield from _web_misfits(peer)

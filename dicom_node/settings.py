@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from dicom_node.domain.hours import Hours
 from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
-from dicom_node.peer_settings import AETitle, Name, Port, Seconds, Section
+from dicom_node.peer_settings import AETitle, Name, OnDifference, OnGone, Port, Seconds, Section
 from dicom_node.peer_settings import PeerSettings as PeerSettings  # read from here by all who know the settings
 from dicom_node.toml_lines import key_text, line_of
 
@@ -131,6 +131,7 @@ class DeliverySettings(Section):
     refused_after_tries: Annotated[int, Field(ge=1)] = 3  # refusals in a row, before a person must act
     verify_after_seconds: Seconds = 10.0  # from the last Success to the first look into the peer
     commitment_wait_seconds: Annotated[float, Field(gt=0)] = 3600.0  # for an answer, before a peer is asked again
+    check_seconds: Annotated[float, Field(gt=0)] = 10.0  # that a peer may take to tell how it has the images
 
 
 class AfterSettings(Section):
@@ -166,6 +167,8 @@ class RuleSettings(Section):
     send_hours: tuple[str, ...] = Field(default=(), strict=False)  # when it is sent on; empty: always
     on_no_result: tuple[str, ...] | None = Field(default=None, strict=False)  # peers told; None: by the priority
     after: AfterSettings | None = None
+    on_difference: OnDifference | None = None  # of its results; None: as the peer's entry says
+    on_gone: OnGone | None = None  # likewise
 
     @field_validator("send_hours")
     @classmethod

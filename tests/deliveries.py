@@ -25,6 +25,7 @@ from dicom_node.delivery.kinds import kinds_of_destinations
 from dicom_node.delivery.lane import Lane
 from dicom_node.delivery.verify import Verifier
 from dicom_node.domain.parcel import Parcel
+from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
 from dicom_node.errors import PeerError
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
@@ -43,6 +44,8 @@ class ScriptedPeer:
     cannot_tell: str = ""  # reason of the error that C-FIND ends with
     associations: list[list[str]] = field(default_factory=list)  # what each was opened for
     held: set[str] = field(default_factory=set)
+    record: Callable[[Subject], tuple[StudyRecord, ...] | None] = lambda subject: ()  # of the images of a result
+    questions: list[Subject] = field(default_factory=list)  # for its record
 
     looks_by = "C-FIND"
 
@@ -65,6 +68,10 @@ class ScriptedPeer:
         if self.cannot_tell:
             raise PeerError(f"{peer.name}: {self.cannot_tell}", reason=self.cannot_tell)
         return frozenset(self.held)
+
+    def records(self, peer: PeerSettings, subject: Subject, within_s: float) -> tuple[StudyRecord, ...] | None:
+        self.questions.append(subject)
+        return self.record(subject)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -186,7 +186,7 @@ def _document(inherited: Inheritance, author: Author, identity: Identity, sop_cl
 
 def _contain(document: Dataset, title: Code, items: Sequence[Dataset]) -> None:
     document.ValueType = "CONTAINER"
-    document.ConceptNameCodeSequence = [_coded(title)]
+    document.ConceptNameCodeSequence = [coded(title)]
     document.ContinuityOfContent = "SEPARATE"
     document.ContentSequence = list(items)
 
@@ -194,7 +194,7 @@ def _contain(document: Dataset, title: Code, items: Sequence[Dataset]) -> None:
 def _observer(author: Author) -> list[Dataset]:
     """TID 1002, 1004: a device observed."""
     kind = _item("CODE", _OBSERVER_TYPE, "HAS OBS CONTEXT")
-    kind.ConceptCodeSequence = [_coded(_DEVICE)]
+    kind.ConceptCodeSequence = [coded(_DEVICE)]
     device = _item("UIDREF", _DEVICE_UID, "HAS OBS CONTEXT")
     device.UID = uid_from_uuid(author.installation)
     return [kind, device]
@@ -219,11 +219,12 @@ def _item(value_type: str, name: Code, relationship: str) -> Dataset:
     item = Dataset()
     item.RelationshipType = relationship
     item.ValueType = value_type
-    item.ConceptNameCodeSequence = [_coded(name)]
+    item.ConceptNameCodeSequence = [coded(name)]
     return item
 
 
-def _coded(code: Code) -> Dataset:
+def coded(code: Code) -> Dataset:
+    """A code as an item of a code sequence."""
     item = Dataset()
     item.CodeValue = code.value
     item.CodingSchemeDesignator = code.scheme

@@ -18,8 +18,8 @@ from dicom_node.archive.agreement import agree
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header
-from dicom_node.archive.index_batch import Arrival, Batch, Rejection, patient_of
-from dicom_node.archive.index_drafts import VIEWED
+from dicom_node.archive.index_batch import Arrival, Batch, Rejection
+from dicom_node.archive.index_drafts import VIEWED, patient_of
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.study import Header, InstanceState, Readiness, SeriesView, StudyView
 from dicom_node.errors import DicomNodeError, LedgerError

@@ -22,10 +22,11 @@ from dicom_node.archive.index_drafts import (
     SeriesDraft,
     StudyDraft,
     note_of,
+    patient_of,
     planes_of,
     several,
 )
-from dicom_node.archive.rejection_notes import Rejections, reach
+from dicom_node.archive.rejection_notes import Rejections, reach, reach_moved
 from dicom_node.archive.rounds import Rounds
 from dicom_node.archive.schema import artifact, instance, site
 from dicom_node.domain.rejection import RejectionNote
@@ -88,6 +89,7 @@ class Batch:
         self._rejections = Rejections(connection, site_id)
         self._notes: list[RejectionNote] = []
         self._hidden: dict[int, str] = {}  # row -> reason
+        self._moved: dict[str, str] = {}  # SOP Instance UID -> the study it stands in now
         self.brought: dict[str, set[int]] = {}  # association -> series
 
     def load(self, objects: Sequence[Arrival | Rejection]) -> None:
@@ -147,6 +149,7 @@ class Batch:
         self._drafts.write()
         for note in self._notes:
             reach(self._connection, self._drafts.site_id, note)
+        reach_moved(self._connection, self._drafts.site_id, self._moved)
 
     def settle(self, series_id: int, agreement: Agreement, patients: Sequence[Patient]) -> None:
         """What the current instances of a series say, read anew."""
@@ -190,6 +193,8 @@ class Batch:
             self._supersede(current)
             self._count(item, reason)
             note_of(self._drafts.study(item.header), "revisions received")
+            if self._drafts.study(item.header).id != current.row["study_id"]:
+                self._moved[item.header.sop_instance_uid] = item.header.study_instance_uid
         elif relation == Relation.CONFLICT:
             self._hold_conflict(item, current, reason)
         else:
@@ -387,11 +392,6 @@ class Batch:
         row |= values
         self._new.append(row)
         return row
-
-
-def patient_of(header: Header) -> Patient:
-    """Whom an object names."""
-    return header.issuer, header.patient_id
 
 
 def _name(item: Rejection) -> str:

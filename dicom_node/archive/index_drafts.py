@@ -265,12 +265,11 @@ class Drafts:
             values |= {"attributes": told, "source": "dicom", "changed_at": self.now}
             created = self.connection.execute(insert(identity).values(values).returning(identity.c.id))
             return int(created.scalar_one()), told
-        merged = {**row.attributes, **told}
+        # What an authority has told counts before what images say.
+        merged = {**row.attributes, **told} if row.source == "dicom" else {**told, **row.attributes}
         if merged != row.attributes:
             change = update(identity).where(identity.c.id == row.id)
-            self.connection.execute(
-                change.values(attributes=merged, revision=row.revision + 1, source="dicom", changed_at=self.now)
-            )
+            self.connection.execute(change.values(attributes=merged, revision=row.revision + 1, changed_at=self.now))
         return int(row.id), merged
 
     def _write_series(self, draft: SeriesDraft) -> None:
@@ -357,3 +356,8 @@ def note_of(owner: StudyDraft | None, kind: str) -> None:
     """Count one more object for an event of that kind."""
     if owner is not None:
         owner.notes[kind] = owner.notes.get(kind, 0) + 1
+
+
+def patient_of(header: Header) -> Patient:
+    """Whom an object names."""
+    return header.issuer, header.patient_id

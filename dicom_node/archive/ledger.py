@@ -374,12 +374,13 @@ class Ledger:
         return tuple(SourceFile(row.sop_uid, row.path) for row in rows)
 
     def artifacts(self, job_id: int) -> tuple[Artifact, ...]:
-        """The result objects of a job's current result sets."""
+        """The result objects of a job, but for those that were written anew."""
         with self.database.read() as connection:
             statement = (
                 select(artifact)
                 .join(result_set)
                 .where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.RESULT)
+                .where(result_set.c.standing != "reissued")
             )
             statement = statement.order_by(artifact.c.id)
             return tuple(artifact_of(row) for row in connection.execute(statement).all())

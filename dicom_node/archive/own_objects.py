@@ -18,7 +18,7 @@ from dicom_node.archive.documents import Author, Identity, Reference, local_time
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.inheritance import Inheritance, inherit
 from dicom_node.archive.schema import artifact, installation, instance, result_set, series, study
-from dicom_node.archive.truth import Truth, corrected
+from dicom_node.archive.truth import Truth, corrected, series_of
 from dicom_node.domain.identifiers import result_uid
 from dicom_node.domain.parcel import Artifact, Purpose
 from dicom_node.domain.study import InstanceState
@@ -55,8 +55,8 @@ class Occasion:
     results: tuple[Reference, ...]  # of its result objects
 
 
-def occasion(connection: Connection, desk: Desk, row: Any) -> Occasion:
-    """Read what there is of a job.
+def occasion(connection: Connection, desk: Desk, row: Any, set_id: int | None = None) -> Occasion:
+    """Read what there is of a job; of its result objects those of one set, or those that were not written anew.
 
     Raises:
         HeaderError: none of its images can be read.
@@ -80,14 +80,14 @@ def occasion(connection: Connection, desk: Desk, row: Any) -> Occasion:
         first = first or _header(desk, path)  # a result bears the same attributes
     if first is None:
         raise HeaderError(f"no image of job {row.id} can be read", remedy="dicom-node check --deep names lost files")
-    truth = Truth.of(connection, row.study_id)
+    truth = Truth.of(connection, row.study_id, series_of(row.inputs))
     uuid = connection.execute(select(installation.c.uuid)).scalar_one()
     return Occasion(
         row=row,
         author=Author(UUID(uuid), desk.station),
         inherited=corrected(inherit([first]), truth),
         images=tuple(images),
-        results=_results(connection, row.id, truth.study_uid or study_uid),
+        results=_results(connection, row.id, truth.study_uid or study_uid, set_id),
     )
 
 
@@ -105,12 +105,18 @@ def identity(found: Occasion, purpose: str, description: str, at: datetime, zone
 
 
 def keep(desk: Desk, row: Any, kind: str, dataset: Dataset, character_set: Sequence[str]) -> Artifact:
-    """Write an object durably; its file is named by its content, so that a half-done attempt never stands in the way.
+    """Write an object durably; see :func:`keep_file`."""
+    return keep_file(desk, row, kind, dataset, part_10(dataset, character_set, desk.station))
+
+
+def keep_file(desk: Desk, row: Any, kind: str, dataset: Dataset, data: bytes) -> Artifact:
+    """Write ``data``, the Part 10 file of a data set, durably.
+
+    It is named by its content, so that a half-done attempt never stands in the way.
 
     Raises:
         OSError: the disk is full or fails.
     """
-    data = part_10(dataset, character_set, desk.station)
     digest = hashlib.sha256(data).hexdigest()
     path = desk.store.write_result(f"{row.key[:2]}/{row.key}/{row.issue}-{kind}-{digest[:16]}.dcm", data)
     return Artifact(
@@ -125,13 +131,17 @@ def keep(desk: Desk, row: Any, kind: str, dataset: Dataset, character_set: Seque
     )
 
 
-def _results(connection: Connection, job_id: int, study_uid: str) -> tuple[Reference, ...]:
+def _results(connection: Connection, job_id: int, study_uid: str, set_id: int | None) -> tuple[Reference, ...]:
     statement = (
         select(artifact)
         .join(result_set, result_set.c.id == artifact.c.result_set_id)
-        .where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.RESULT)
+        .where(result_set.c.job_id == job_id)
         .order_by(artifact.c.id)
     )
+    if set_id is None:
+        statement = statement.where(result_set.c.purpose == Purpose.RESULT, result_set.c.standing != "reissued")
+    else:
+        statement = statement.where(result_set.c.id == set_id)
     rows = connection.execute(statement).all()
     return tuple(Reference(study_uid, made.series_uid, made.sop_class, made.sop_uid) for made in rows)
 

@@ -281,7 +281,7 @@ class Parcels:
 
 def _parcels() -> Select[Any]:
     return (
-        select(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, job.c.model)
+        select(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, result_set.c.manifest, job.c.model)
         .join(study, study.c.id == parcel.c.study_id)
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .outerjoin(job, job.c.id == result_set.c.job_id)
@@ -370,7 +370,7 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
     return Parcel(
         id=row.id,
         study_id=row.study_id,
-        study_uid=row.study_uid,
+        study_uid=(row.manifest or {}).get("study_uid") or row.study_uid,
         job_id=row.job_id,
         model=row.model or "",
         rule=row.rule or "",
@@ -389,4 +389,5 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
         verification=row.verification,
         purpose=None if row.purpose is None else Purpose(row.purpose),
         cleared=row.cleared,
+        record=row.record,
     )

@@ -100,6 +100,7 @@ def parcel(record: Parcel) -> dict[str, Any]:
         "taken": sorted(record.taken),
         "verification": record.verification,
         "purpose": record.purpose and str(record.purpose),
+        "record": record.record,
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.archive import events, open_items
 from dicom_node.archive.database import db_now
-from dicom_node.archive.schema import artifact, instance, job, parcel, rejection, result_set
+from dicom_node.archive.schema import artifact, instance, job, parcel, rejection, result_set, study
 from dicom_node.archive.withdrawals import holders
 from dicom_node.domain.job import UNFINISHED, JobState
 from dicom_node.domain.parcel import ParcelState, Purpose
@@ -103,7 +103,28 @@ def reach(connection: Connection, site_id: int, note: RejectionNote) -> None:
     for study_id, ids in used.items():
         for row in connection.execute(select(job).where(job.c.study_id == study_id).order_by(job.c.id)).all():
             if ids & inputs_of(row.inputs):
-                _stop(connection, row, note.title)
+                _stop(connection, row, f"its images were rejected: {note.title.code.meaning}", note.title)
+
+
+def reach_moved(connection: Connection, site_id: int, moved: Mapping[str, str]) -> None:
+    """Stop what was made of instances that were sent again in another study: SOP Instance UID -> that study."""
+    used: dict[int, dict[int, str]] = {}  # study -> row of the instance -> where it is now
+    uids = sorted(moved)
+    for start in range(0, len(uids), 500):
+        named = uids[start : start + 500]
+        statement = (
+            select(instance.c.id, instance.c.sop_uid, instance.c.study_id, study.c.study_uid)
+            .join(study, study.c.id == instance.c.study_id)
+            .where(instance.c.site_id == site_id, instance.c.sop_uid.in_(named))
+        )
+        for row in connection.execute(statement).all():
+            if row.study_uid != moved[row.sop_uid]:
+                used.setdefault(row.study_id, {})[row.id] = moved[row.sop_uid]
+    for study_id, rows in used.items():
+        for row in connection.execute(select(job).where(job.c.study_id == study_id).order_by(job.c.id)).all():
+            if places := {rows[number] for number in rows.keys() & inputs_of(row.inputs)}:
+                why = f"its images were sent again and stand in study {', '.join(sorted(places))}"
+                _stop(connection, row, why, Title.WRONG_WORKLIST_ENTRY)
 
 
 def inputs_of(inputs: Any) -> set[int]:
@@ -121,8 +142,7 @@ def rejected_among(connection: Connection, ids: Iterable[int]) -> bool:
     return False
 
 
-def _stop(connection: Connection, row: Any, title: Title) -> None:
-    why = f"its images were rejected: {title.code.meaning}"
+def _stop(connection: Connection, row: Any, why: str, title: Title) -> None:
     if row.state in _WITHOUT_RESULT:
         values = {"state": JobState.CANCELLED, "finished_at": db_now(), "lease_until": None, "progress": why[:64]}
         connection.execute(update(job).where(job.c.id == row.id).values(**values))
@@ -180,8 +200,8 @@ def _title(dataset: Dataset) -> Title | None:
 
 def _rejected(dataset: Dataset) -> tuple[str, ...]:
     found: dict[str, None] = {}
-    for study in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ():
-        for series in study.get("ReferencedSeriesSequence") or ():
+    for examined in dataset.get("CurrentRequestedProcedureEvidenceSequence") or ():
+        for series in examined.get("ReferencedSeriesSequence") or ():
             for item in series.get("ReferencedSOPSequence") or ():
                 uid = str(item.get("ReferencedSOPInstanceUID", "")).strip()
                 if uid and len(uid) <= 64:

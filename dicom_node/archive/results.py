@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from dicom_node.archive import events
 from dicom_node.archive.database import db_now
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
+from dicom_node.archive.truth import Truth, series_of
 from dicom_node.domain.finding import Findings
 from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
 
@@ -87,6 +88,9 @@ def insert_set(
     purpose: Purpose = Purpose.RESULT,
 ) -> int:
     """Objects made for a job (a row of ``job``), and a parcel of them for each destination; id of their set."""
+    if purpose is not Purpose.RESULT and "study_uid" not in manifest:  # written where its study is now
+        moved = Truth.of(connection, row.study_id, series_of(row.inputs)).study_uid
+        manifest = {**manifest, "study_uid": moved} if moved else manifest
     new_set = {
         "site_id": row.site_id,
         "job_id": row.id,

@@ -28,11 +28,13 @@ from dicom_node.archive.columns import site_column as _site
 from dicom_node.archive.database import UtcTime
 from dicom_node.archive.schema_commitment import commitment as commitment
 from dicom_node.archive.schema_commitment import commitment_request as commitment_request
+from dicom_node.archive.schema_corrections import identity_event as identity_event
 from dicom_node.archive.schema_corrections import open_item as open_item
 from dicom_node.archive.schema_corrections import rejection as rejection
 from dicom_node.archive.schema_orders import imaging_order as imaging_order
 
 _UNDECIDED = text("decided_revision < revision")
+_UNSETTLED = text("supersedes IS NOT NULL AND NOT settled")
 
 
 installation = Table(
@@ -90,6 +92,7 @@ study = Table(
     Column("attributes", JSON, nullable=False),
     Column("order_id", Key, ForeignKey("imaging_order.id")),  # none: not looked for yet
     Column("corrections", JSON, nullable=False, default=dict),  # keyword -> value that results say instead of theirs
+    Column("moved_to", Key, ForeignKey("identity.id")),  # the patient it was moved to; none: the one of its images
     UniqueConstraint("study_uid", "site_id"),
     Index(None, "state", "last_received"),
     Index(None, "last_received"),
@@ -121,6 +124,8 @@ series = Table(
     Column("readiness", JSON, nullable=False),
     Column("attributes", JSON, nullable=False),  # what all its current instances agree on
     Column("varying", JSON, nullable=False),  # keywords on which they differ
+    Column("corrections", JSON, nullable=False, default=dict),  # as those of its study; what it alone was moved by
+    Column("moved_to", Key, ForeignKey("identity.id")),  # likewise
     UniqueConstraint("study_id", "series_uid"),
     Index(None, "state", "last_received", "instances"),
 )
@@ -226,7 +231,10 @@ job = Table(
     Column("gpu_memory_mb", Integer, nullable=False, default=0),  # what a worker's GPU must have
     Column("labels", String(512), nullable=False, default=""),  # what a worker must have: domain.fitness.as_text
     Column("useful_until", UtcTime),  # a result is late from then on; none: never
+    Column("replacement", JSON(none_as_null=True)),  # reason, title, by: a person has the earlier result replaced
+    Column("settled", Boolean, nullable=False, default=False),  # whether the result it replaces was seen to
     UniqueConstraint("key", "issue"),
+    Index("ix_job_unsettled", "supersedes", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
     Index(None, "state", "priority", "id"),
     Index(None, "study_id"),
 )
@@ -260,7 +268,7 @@ result_set = Table(
     Column("job_id", Key, ForeignKey("job.id"), nullable=False),
     Column("profile", String(32), nullable=False),
     Column("state", String(16), nullable=False),  # to encode, encoded
-    Column("standing", String(16), nullable=False),  # current, superseded, withdrawn
+    Column("standing", String(16), nullable=False),  # current, superseded, withdrawn, reissued
     Column("manifest", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("purpose", String(16), nullable=False, default="result"),  # result, notice, withdrawal
@@ -309,6 +317,9 @@ parcel = Table(
     Column("claimed_by", String(128)),  # the lane that serves it: host:pid:courier/lane
     Column("claimed_until", UtcTime),  # lease of that lane
     Column("cleared", Text, nullable=False, default=""),  # difference to the peer's record that a person has accepted
+    Column("doubts", Integer, nullable=False, default=0),  # looks in a row at which the peer's record did not fit
+    Column("record", Text, nullable=False, default=""),  # what the peer's record said at the last look, in words
+    Column("known", Boolean, nullable=False, default=False),  # whether the peer has ever shown the images
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
     Index(None, "study_id"),

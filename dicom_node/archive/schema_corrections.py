@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, String, Table, Text, UniqueConstraint
 
 from dicom_node.archive.columns import Key, id_column, metadata, site_column
 from dicom_node.archive.database import UtcTime
@@ -36,4 +36,21 @@ open_item = Table(
     UniqueConstraint("key", "site_id"),
     Index(None, "study_id"),
     Index(None, "closed_at"),
+)
+
+identity_event = Table(
+    "identity_event",  # what an authority told of patients, orders and studies, each once
+    metadata,
+    id_column(),
+    site_column(),
+    Column("source", String(64), nullable=False),  # who told it: hl7:ADT1, by hand, …
+    Column("event_id", String(128), nullable=False),  # as that source numbers it
+    Column("kind", String(16), nullable=False),  # merge, unlink, move, update
+    Column("at", UtcTime, nullable=False),  # when it happened, as the source tells
+    Column("received_at", UtcTime, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("studies", JSON, nullable=False),  # ids of those whose results it concerns
+    Column("reached", Boolean, nullable=False),  # whether their results follow it
+    UniqueConstraint("event_id", "source", "site_id"),
+    Index(None, "reached"),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydicom.valuerep import PersonName
 from sqlalchemy import Connection, select
 
 from dicom_node.archive.inheritance import Inheritance
-from dicom_node.archive.schema import identity, study
+from dicom_node.archive.schema import identity, series, study
 
 CORRECTABLE = (
     "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
@@ -30,14 +31,22 @@ class Truth:
 
     told: Mapping[str, str]  # by identity events and corrections: all of it counts
     images: Mapping[str, str]  # by the images that count now: identifiers only
+    divided: bool = False  # the series that were asked about belong to several studies or patients now
 
     @classmethod
-    def of(cls, connection: Connection, study_id: int) -> Truth:
-        """Of a study, as the ledger has it now."""
+    def of(cls, connection: Connection, study_id: int, series_ids: Collection[int] = ()) -> Truth:
+        """Of a study, or of these series of it, as the ledger has it now."""
         row = connection.execute(select(study).where(study.c.id == study_id)).one()
-        told = {**_patient(connection, row.identity_id), **row.corrections}
-        images = {keyword: row.attributes.get(keyword) for keyword in ("PatientID", "AccessionNumber")}
-        return cls(told, {key: value for key, value in images.items() if isinstance(value, str) and value})
+        columns = (series.c.corrections, series.c.moved_to, series.c.attributes)
+        moved = connection.execute(select(*columns).where(series.c.id.in_(series_ids))).all()
+        ways = {(json.dumps(each.corrections, sort_keys=True), each.moved_to): each for each in moved}
+        corrections, moved_to = dict(row.corrections), row.moved_to
+        for each in ways.values():
+            corrections |= each.corrections
+            moved_to = each.moved_to or moved_to
+        told = {**_patient(connection, moved_to or row.identity_id, moved=moved_to is not None), **corrections}
+        images = _agreed([each.attributes for each in moved]) if series_ids else _agreed([row.attributes])
+        return cls(told, images, len(ways) > 1)
 
     @property
     def study_uid(self) -> str:
@@ -47,12 +56,27 @@ class Truth:
     def differences(self, said: Mapping[str, str]) -> dict[str, str]:
         """What an object that says ``said`` would have to say instead."""
         wanted = {**self.images, **self.told}
-        return {key: value for key, value in wanted.items() if key in said and not _same(key, said[key], value)}
+        return {key: value for key, value in wanted.items() if key in said and not same(key, said[key], value)}
+
+
+def series_of(inputs: Any) -> tuple[int, ...]:
+    """Row ids of the series that a job (its column ``inputs``) reads."""
+    return tuple(int(selected["series"]) for selected in inputs.values())
+
+
+def _agreed(told: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Identifiers that do not differ between several series."""
+    found = {}
+    for keyword in ("PatientID", "AccessionNumber"):
+        values = {str(attributes[keyword]) for attributes in told if isinstance(attributes.get(keyword), str)} - {""}
+        if len(values) == 1:
+            found[keyword] = values.pop()
+    return found
 
 
 def said_by(dataset: Dataset) -> dict[str, str]:
     """What an object says of what can be corrected; an absent attribute is empty."""
-    return {keyword: str(dataset.get(keyword) or "").strip() for keyword in CORRECTABLE}
+    return {keyword: str(dataset.get(keyword) or "").strip(" \0") for keyword in CORRECTABLE}
 
 
 def corrected(inherited: Inheritance, truth: Truth) -> Inheritance:
@@ -65,7 +89,10 @@ def corrected(inherited: Inheritance, truth: Truth) -> Inheritance:
 
 
 def put(dataset: Dataset, keyword: str, value: str) -> None:
-    """Set a correctable attribute, as it is told."""
+    """Set a correctable attribute, as it is told; an issuer that is not told goes."""
+    if keyword == "IssuerOfPatientID" and not value:
+        dataset.pop(keyword, None)
+        return
     tag = tag_for_keyword(keyword)
     vr = dictionary_VR(keyword)
     # With an encoding of its own, or pydicom would keep the bytes it first wrote for every later character set.
@@ -73,27 +100,29 @@ def put(dataset: Dataset, keyword: str, value: str) -> None:
     dataset.add(DataElement(tag or 0, vr, given, validation_mode=config.IGNORE))
 
 
-def _patient(connection: Connection, identity_id: int | None) -> dict[str, str]:
-    """What authorities told of the patient that another one may have been merged into."""
+def _patient(connection: Connection, identity_id: int | None, *, moved: bool = False) -> dict[str, str]:
+    """What authorities told of the patient that another one may have been merged into, or a study moved to."""
     seen: set[int] = set()
     row = None
     while identity_id is not None and identity_id not in seen and len(seen) < _LONGEST_CHAIN:
         seen.add(identity_id)
         row = connection.execute(select(identity).where(identity.c.id == identity_id)).one()
         identity_id = row.replaced_by
-    if row is None or (len(seen) == 1 and row.source == "dicom"):
+    if row is None or (len(seen) == 1 and row.source == "dicom" and not moved):
         return {}
     told = {
         key: str(row.attributes[key])
         for key in ("PatientName", "PatientBirthDate", "PatientSex")
         if key in row.attributes
     }
-    if len(seen) > 1:
-        told |= {"PatientID": row.patient_id, "IssuerOfPatientID": row.issuer}
-    return {key: value for key, value in told.items() if value}
+    found = {key: value for key, value in told.items() if value}
+    if len(seen) > 1 or moved:
+        found |= {"PatientID": row.patient_id, "IssuerOfPatientID": row.issuer}
+    return found
 
 
-def _same(keyword: str, ours: str, other: str) -> bool:
+def same(keyword: str, ours: str, other: str) -> bool:
+    """Whether an object of ours that says ``ours`` need not be changed to say ``other``."""
     if keyword == "IssuerOfPatientID" and not ours:
         return True  # an image without an issuer means the site's own
     if keyword == "PatientName":

@@ -24,6 +24,7 @@ from dicom_node.errors import LedgerError
 
 _ARRIVED = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
 _IS_RESULT = result_set.c.purpose == Purpose.RESULT
+_STANDS = result_set.c.standing != "reissued"  # those that were written anew were taken back then
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Withdrawal:
     job_id: int
     reason: str
     title: Title = Title.PATIENT_SAFETY
-    standing: str = "withdrawn"  # or superseded: another result replaces it
+    standing: str = "withdrawn"  # or superseded, reissued: another result replaces it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def current(database: Database, model: str, version: str) -> tuple[int, ...]:
         .join(result_set, result_set.c.job_id == job.c.id)
         .where(job.c.model == model, job.c.model_version == version)
         .where(result_set.c.standing == "current", _IS_RESULT)
+        .distinct()
         .order_by(job.c.id)
     )
     with database.read() as connection:
@@ -63,10 +65,10 @@ def holders(connection: Connection, job_id: int) -> tuple[str, ...]:
     statement = (
         select(parcel)
         .join(result_set, result_set.c.id == parcel.c.result_set_id)
-        .where(result_set.c.job_id == job_id, _IS_RESULT)
+        .where(result_set.c.job_id == job_id, _IS_RESULT, _STANDS)
         .order_by(parcel.c.id)
     )
-    return tuple(row.destination for row in connection.execute(statement).all() if _may_hold(row))
+    return tuple(dict.fromkeys(row.destination for row in connection.execute(statement).all() if may_hold(row)))
 
 
 def stragglers(database: Database, limit: int = 20) -> tuple[Withdrawal, ...]:
@@ -76,16 +78,20 @@ def stragglers(database: Database, limit: int = 20) -> tuple[Withdrawal, ...]:
     cancelled = (
         select(result_set.c.job_id, result_set.c.standing, parcel)
         .join(parcel, parcel.c.result_set_id == result_set.c.id)
-        .where(parcel.c.state == ParcelState.CANCELLED, result_set.c.standing == "withdrawn", _IS_RESULT)
+        .where(parcel.c.state == ParcelState.CANCELLED, _IS_RESULT)
+        .where(result_set.c.standing.in_(("withdrawn", "superseded")))
     )
     with database.read() as connection:
-        held = [row for row in connection.execute(cancelled).all() if _may_hold(row)]
+        rows = connection.execute(cancelled).all()
+        held = [row for row in rows if may_hold(row) and (row.error or {}).get("reason") == "withdrawn"]
         ids = {row.job_id for row in held}
         known = (
             {tuple(row) for row in connection.execute(told.where(result_set.c.job_id.in_(ids))).all()} if ids else set()
         )
-    late = {row.job_id: row.error for row in held if (row.job_id, row.destination) not in known}
-    return tuple(Withdrawal(job_id, str((error or {}).get("message", ""))) for job_id, error in late.items())[:limit]
+    late = {row.job_id: row for row in held if (row.job_id, row.destination) not in known}
+    return tuple(
+        Withdrawal(job_id, str(row.error.get("message", "")), standing=row.standing) for job_id, row in late.items()
+    )[:limit]
 
 
 def withdraw(
@@ -117,18 +123,55 @@ def prepare(database: Database, desk: Desk, withdrawal: Withdrawal, understand_n
         about = occasion(connection, desk, row)
         told = holders(connection, row.id)
         first = connection.execute(
-            select(result_set.c.created_at).where(result_set.c.job_id == row.id, _IS_RESULT)
-        ).scalar()
+            select(result_set).where(result_set.c.job_id == row.id, _IS_RESULT).order_by(result_set.c.id)
+        ).first()
     if first is None:
         raise LedgerError(f"job {row.id} has no result to withdraw", reason="no-result")
+    return Prepared(withdrawal, row, _objects(desk, about, withdrawal, told, understand_notes, (now, first), "note"))
+
+
+def objects(
+    desk: Desk,
+    about: Occasion,
+    withdrawal: Withdrawal,
+    holders_: Sequence[str],
+    understand_notes: Collection[str],
+    now: datetime,
+    set_: Any,
+) -> Mapping[str, tuple[Artifact, tuple[str, ...]]]:
+    """Write what tells the holders of one set of objects (a row of the table of result sets) that it is taken back."""
+    return _objects(desk, about, withdrawal, holders_, understand_notes, (now, set_), set_.profile)
+
+
+def profiles_for(profile: str) -> tuple[str, ...]:
+    """Profiles of what takes a set of objects of this profile back."""
+    return f"rejection-{profile}", f"withdrawn-{profile}"
+
+
+def tell(connection: Connection, row: Any, objects: Mapping[str, tuple[Artifact, tuple[str, ...]]]) -> list[str]:
+    """Have objects that take something of a job back sent; destinations that were not told before."""
+    return [name for profile, (made, names) in objects.items() for name in _send(connection, row, profile, made, names)]
+
+
+def _objects(
+    desk: Desk,
+    about: Occasion,
+    withdrawal: Withdrawal,
+    told: Sequence[str],
+    understand_notes: Collection[str],
+    when: tuple[datetime, Any],
+    what: str,
+) -> dict[str, tuple[Artifact, tuple[str, ...]]]:
+    now, set_ = when
+    rejection, withdrawn = profiles_for(what)
     noted = tuple(name for name in told if name in understand_notes)
     others = tuple(name for name in told if name not in understand_notes)
     objects = {}
     if noted:
-        objects["rejection-note"] = _rejection_note(desk, about, withdrawal, now), noted
+        objects[rejection] = _rejection_note(desk, about, withdrawal, now, rejection), noted
     if others:
-        objects["withdrawn-note"] = _note(desk, about, withdrawal, first, now), others
-    return Prepared(withdrawal, row, objects)
+        objects[withdrawn] = _note(desk, about, withdrawal, set_.created_at, now, withdrawn), others
+    return objects
 
 
 def carry_out(connection: Connection, prepared: Prepared, by: str) -> tuple[str, ...]:
@@ -137,7 +180,7 @@ def carry_out(connection: Connection, prepared: Prepared, by: str) -> tuple[str,
     where = (result_set.c.job_id == row.id, _IS_RESULT)
     changed = connection.execute(
         update(result_set)
-        .where(*where, result_set.c.standing != withdrawal.standing, result_set.c.standing != "withdrawn")
+        .where(*where, result_set.c.standing != withdrawal.standing, result_set.c.standing != "withdrawn", _STANDS)
         .values(standing=withdrawal.standing)
         .returning(result_set.c.id)
     ).all()
@@ -152,11 +195,7 @@ def carry_out(connection: Connection, prepared: Prepared, by: str) -> tuple[str,
     connection.execute(stopped.where(unsent).values(state=ParcelState.CANCELLED, error=error))
     # What is looked for and not found would be sent again.
     connection.execute(stopped.where(parcel.c.state == ParcelState.SENT).values(verify_at=None))
-    told = [
-        name
-        for profile, (made, names) in prepared.objects.items()
-        for name in _send(connection, row, profile, made, names)
-    ]
+    told = tell(connection, row, prepared.objects)
     if changed or told:
         detail = {"reason": withdrawal.reason, "title": str(withdrawal.title), "told": told}
         open_items.close_of_job(connection, row.id, by)
@@ -165,7 +204,7 @@ def carry_out(connection: Connection, prepared: Prepared, by: str) -> tuple[str,
     return tuple(told)
 
 
-def _may_hold(row: Any) -> bool:
+def may_hold(row: Any) -> bool:
     """Whether something of a parcel arrived, or was under way when the connection broke."""
     return bool(row.taken) or row.state in _ARRIVED or "object" in (row.error or {})
 
@@ -183,18 +222,20 @@ def _send(connection: Connection, row: Any, profile: str, made: Artifact, destin
     return fresh
 
 
-def _rejection_note(desk: Desk, about: Occasion, withdrawal: Withdrawal, now: datetime) -> Artifact:
-    called = identity(about, "rejection-note", f"REJECTED: {_model(about.row)}", now, desk.zone)
+def _rejection_note(desk: Desk, about: Occasion, withdrawal: Withdrawal, now: datetime, profile: str) -> Artifact:
+    called = identity(about, profile, f"REJECTED: {_model(about.row)}", now, desk.zone)
     document = documents.rejection_note(
         about.inherited, about.results, about.author, called, withdrawal.title.code, withdrawal.reason
     )
     return keep(desk, about.row, "ko", document, about.inherited.character_set)
 
 
-def _note(desk: Desk, about: Occasion, withdrawal: Withdrawal, made_at: datetime, now: datetime) -> Artifact:
-    called = identity(about, "withdrawn-note", f"WITHDRAWN: {_model(about.row)}", now, desk.zone)
+def _note(
+    desk: Desk, about: Occasion, withdrawal: Withdrawal, made_at: datetime, now: datetime, profile: str
+) -> Artifact:
+    called = identity(about, profile, f"WITHDRAWN: {_model(about.row)}", now, desk.zone)
     made = documents.local_time(made_at, about.inherited.utc_offset, desk.zone)
-    replaced = " Another result replaces it." if withdrawal.standing == "superseded" else ""
+    replaced = " Another result replaces it." if withdrawal.standing != "withdrawn" else ""
     lines = [
         f"WITHDRAWN. The result of {_model(about.row)} of {made:%Y-%m-%d %H:%M} must not be used.{replaced}",
         f"Reason: {withdrawal.reason}",

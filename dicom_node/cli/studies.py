@@ -8,13 +8,14 @@ import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json, StudyArgument
+from dicom_node.cli.patients import At, EventId, Source, new_event, person_values, take
 from dicom_node.domain.wording import day
 from dicom_node.errors import LedgerError
 
 if TYPE_CHECKING:
     from dicom_node.archive.database import Database
 
-commands = typer.Typer(no_args_is_help=True, help="Studies: list, show, history, close, resend.")
+commands = typer.Typer(no_args_is_help=True, help="Studies: list, show, history, close, resend, correct.")
 
 
 def register(app: typer.Typer) -> None:
@@ -91,6 +92,41 @@ def resend(
     output.show({"parcels": numbers}, as_json, lambda data: output.write(f"{len(data['parcels'])} parcels are due"))
     if not numbers:
         raise typer.Exit(1)
+
+
+@commands.command()
+def correct(
+    context: typer.Context,
+    study: StudyArgument,
+    patient: Annotated[str, typer.Option(help="Patient ID that it belongs to.")] = "",
+    issuer: Annotated[str, typer.Option(help="Issuer of that Patient ID; none: the site's own.")] = "",
+    name: Annotated[str, typer.Option(help="Name of that patient: Doe^Jane.")] = "",
+    birth_date: Annotated[str, typer.Option("--birth-date", help="YYYYMMDD.")] = "",
+    sex: Annotated[str, typer.Option(help="F, M or O.")] = "",
+    accession: Annotated[str, typer.Option(help="Accession number of its order.")] = "",
+    study_uid: Annotated[str, typer.Option(help="Study Instance UID under which it is filed.")] = "",
+    series: Annotated[list[str] | None, typer.Option(help="Only this series; may be repeated.")] = None,
+    event: EventId = "",
+    source: Source = "by hand",
+    at: At = "",
+    as_json: Json = False,
+) -> None:
+    """A study, or series of it, belong to another patient, order or study. Their results follow."""
+    from dicom_node.archive import overview
+    from dicom_node.archive.identities import IdentityEvent, Kind, Patient
+
+    with access.ledger(context) as database:
+        (row,), _ = overview.studies(database, study_ids=[find_one(database, study)])
+    told = {"AccessionNumber": accession, "StudyInstanceUID": study_uid, **person_values(name, birth_date, sex)}
+    moved = IdentityEvent(
+        *new_event(event, source, at),
+        Kind.MOVE,
+        into=Patient(patient, issuer) if patient else None,
+        study_uid=row["study_uid"],
+        series_uids=tuple(series or ()),
+        values={keyword: value for keyword, value in told.items() if value},
+    )
+    take(context, moved, as_json)
 
 
 def find_one(database: Database, text: str) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Generator, Sequence
 from dicom_node.delivery.destination import Paid
 from dicom_node.dimse.find import instances_held
 from dicom_node.dimse.send import Sender
+from dicom_node.dimse.study_record import study_records
+from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
 from dicom_node.settings import PeerSettings, Settings
 
@@ -31,6 +33,10 @@ class DicomDestination:
         """See :class:`~dicom_node.delivery.destination.Destination`."""
         series = dict.fromkeys(each.series_uid for each in objects)
         return instances_held(peer, self._calling_ae, objects[0].study_uid, series, tls=self._tls)
+
+    def records(self, peer: PeerSettings, subject: Subject, within_s: float) -> tuple[StudyRecord, ...] | None:
+        """See :class:`~dicom_node.delivery.destination.Destination`."""
+        return study_records(peer, self._calling_ae, subject.study_uid, subject.images, within_s, tls=self._tls)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from dicom_node.domain.changes import Coercion
 from dicom_node.domain.parcel import Artifact, Parcel
+from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
 from dicom_node.settings import NodeSettings, PeerSettings
 
@@ -29,6 +30,13 @@ class Destination(Protocol):
 
     def holds(self, peer: PeerSettings, objects: Sequence[OutgoingObject]) -> frozenset[str]:
         """SOP Instance UIDs of those of the objects, all of one study, that it has.
+
+        Raises:
+            PeerError: it cannot be asked, or cannot tell.
+        """
+
+    def records(self, peer: PeerSettings, subject: Subject, within_s: float) -> tuple[StudyRecord, ...] | None:
+        """How it has the images of a result now: their study, patient and order; None: its kind keeps no such record.
 
         Raises:
             PeerError: it cannot be asked, or cannot tell.

@@ -9,6 +9,7 @@ import httpx
 
 from dicom_node.archive.outgoing import OutgoingFile, unsendable
 from dicom_node.delivery.destination import Paid
+from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.domain.sending import OutgoingObject, SendOutcome, describe, reason_of, stored
 from dicom_node.errors import InputError, PeerError
 from dicom_node.exchange import qido, stow
@@ -49,6 +50,10 @@ class WebDestination:
         """See :class:`~dicom_node.delivery.destination.Destination`."""
         series = dict.fromkeys(each.series_uid for each in objects)
         return qido.instances_held(self._client(peer), peer, objects[0].study_uid, series)
+
+    def records(self, peer: PeerSettings, subject: Subject, within_s: float) -> tuple[StudyRecord, ...] | None:
+        """See :class:`~dicom_node.delivery.destination.Destination`."""
+        return qido.study_records(self._client(peer), peer, subject.study_uid, subject.images, within_s)
 
     def close(self) -> None:
         """Close the connections."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from dicom_node.archive.outgoing import OutgoingFile, unsendable
 from dicom_node.delivery.destination import Paid
 from dicom_node.domain.identifiers import is_valid_uid
+from dicom_node.domain.record import Subject
 from dicom_node.domain.sending import OutgoingObject, SendOutcome
 from dicom_node.errors import InputError, PeerError
 from dicom_node.settings import PeerSettings
@@ -37,6 +38,9 @@ class FolderDestination:
         """See :class:`~dicom_node.delivery.destination.Destination`."""
         folder = _root(peer)
         return frozenset(each.sop_instance_uid for each in objects if _is_there(folder, each))
+
+    def records(self, peer: PeerSettings, subject: Subject, within_s: float) -> None:
+        """See :class:`~dicom_node.delivery.destination.Destination`: files have no record."""
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -16,6 +16,7 @@ from dicom_node.delivery.bandwidth import Bandwidth, unlimited
 from dicom_node.delivery.commit import Committer
 from dicom_node.delivery.destination import Destinations, outgoing
 from dicom_node.delivery.opening import Opening, now, opening, rule_opens
+from dicom_node.delivery.recheck import Recheck
 from dicom_node.delivery.verify import Verifier
 from dicom_node.domain.parcel import Parcel, ParcelState
 from dicom_node.domain.sending import REFUSALS, SendOutcome
@@ -48,6 +49,7 @@ class Lane:
         self._claims = Claims(parcels.database)
         self._destinations = destinations
         self._verifier = Verifier(settings, parcels, destinations)
+        self._recheck = Recheck(settings, parcels, destinations)
         self._committer = committer
         self._stop = stop
         self._clock = clock
@@ -118,12 +120,16 @@ class Lane:
         Raises:
             PeerError: the peer cannot be reached.
         """
+        due = [parcel for parcel in batch if self._recheck.may_go(parcel, peer)]
+        settled.update(parcel.id for parcel in batch if parcel not in due)
+        if not due:
+            return
         node = self._settings.node
-        objects = [outgoing(parcel, made, node, peer) for parcel in batch for made in parcel.missing]
+        objects = [outgoing(parcel, made, node, peer) for parcel in due for made in parcel.missing]
         bandwidth = self._bandwidth.get(peer.name)
         paid = unlimited if bandwidth is None else bandwidth.spend
         with closing(self._destinations[peer.kind].send(peer, objects, paid)) as outcomes:
-            for parcel in batch:
+            for parcel in due:
                 told = self._collect(parcel, outcomes)
                 if self._stop.is_set() and len(told) < len(parcel.missing):
                     return

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import struct
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID
 from pynetdicom.dsutils import decode, encode
 
@@ -19,9 +22,14 @@ from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings, TlsSettings
 
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-_PROPOSAL = Proposal(STUDY_ROOT_FIND, ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
+FIND = Proposal(STUDY_ROOT_FIND, ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2"))
 _PENDING = (0xFF00, 0xFF01)
 _MOST = 100_000  # matches; a peer that ignores the keys must not fill the memory
+# What pydicom raises at bytes that are no data set.
+DAMAGE = (
+    *(ValueError, KeyError, TypeError, AttributeError, NotImplementedError, LookupError),
+    *(struct.error, EOFError, RecursionError, OSError, BytesLengthException),
+)
 
 
 def find(
@@ -40,7 +48,7 @@ def find(
     """
     query = copy.deepcopy(identifier)
     query.QueryRetrieveLevel = level
-    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
+    with Association(peer, calling_ae, [FIND], timeout_s=timeout_s, tls=tls) as association:
         return _ask(association, peer, query)
 
 
@@ -59,7 +67,7 @@ def instances_held(
         PeerError: the peer cannot be asked, or answers with a failure.
     """
     held: set[str] = set()
-    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
+    with Association(peer, calling_ae, [FIND], timeout_s=timeout_s, tls=tls) as association:
         for series_uid in series_uids:
             query = Dataset()
             query.QueryRetrieveLevel = "IMAGE"
@@ -94,7 +102,7 @@ def images_reported(
     study.NumberOfStudyRelatedInstances = None
     series.SeriesInstanceUID = ""
     series.NumberOfSeriesRelatedInstances = None
-    with Association(peer, calling_ae, [_PROPOSAL], timeout_s=timeout_s, tls=tls) as association:
+    with Association(peer, calling_ae, [FIND], timeout_s=timeout_s, tls=tls) as association:
         studies = [found for found in _ask(association, peer, study) if found.get("StudyInstanceUID") == study_uid]
         each = _ask(association, peer, series) if studies else []
     counts = {str(found.get("SeriesInstanceUID", "")): _number(found, 0x00201209) for found in each}
@@ -109,11 +117,18 @@ def _number(found: Dataset, tag: int) -> int | None:
         return None
 
 
-def ask(association: Association, peer: PeerSettings, proposal: Proposal, query: Dataset, what: str) -> list[Dataset]:
-    """What the peer answers to a C-FIND over an open association.
+def ask(
+    association: Association,
+    peer: PeerSettings,
+    proposal: Proposal,
+    query: Dataset,
+    what: str,
+    until: float | None = None,
+) -> list[Dataset]:
+    """What the peer answers to a C-FIND over an open association; ``until``: time.monotonic() by when it must be whole.
 
     Raises:
-        PeerError: the peer does not offer it, or answers with a failure.
+        PeerError: the peer does not offer it, answers with a failure or with what is no data set, or not by then.
     """
     agreed = association.agreed(proposal)
     if agreed is None:
@@ -122,20 +137,25 @@ def ask(association: Association, peer: PeerSettings, proposal: Proposal, query:
     syntax = UID(agreed.transfer_syntax)
     encoded = encode(query, syntax.is_implicit_VR, syntax.is_little_endian)
     association.request(agreed.id, C_FIND_RQ, proposal.abstract_syntax, encoded)
-    return _matches(association, peer, syntax)
+    return _matches(association, peer, syntax, until)
 
 
 def _ask(association: Association, peer: PeerSettings, query: Dataset) -> list[Dataset]:
-    return ask(association, peer, _PROPOSAL, query, "C-FIND (Study Root)")
+    return ask(association, peer, FIND, query, "C-FIND (Study Root)")
 
 
-def _matches(association: Association, peer: PeerSettings, syntax: UID) -> list[Dataset]:
+def _matches(association: Association, peer: PeerSettings, syntax: UID, until: float | None) -> list[Dataset]:
     matches: list[Dataset] = []
     while True:
         answer, data = association.response()
         status = answer.number(0x0900)
+        if until is not None and time.monotonic() > until:
+            raise PeerError(f"{name(peer)}: its answer to C-FIND does not end in time", reason="stalled")
         if status in _PENDING and len(matches) < _MOST:
-            matches.append(decode(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian))
+            try:
+                matches.append(decode(BytesIO(data), syntax.is_implicit_VR, syntax.is_little_endian))
+            except DAMAGE as error:
+                raise PeerError(f"{name(peer)}: its answer to C-FIND cannot be read", reason="status") from error
         elif status == 0:
             return matches
         elif status in _PENDING:

@@ -86,6 +86,13 @@ class Changes:
             )
         return changed
 
+    def original(self, keyword: str, value: str) -> str | None:
+        """What we have where the destination knows ``value``; None: nothing of ours becomes that."""
+        if keyword in self.set or keyword in self.remove:
+            return None
+        prefix = self.prefix.get(keyword, "")
+        return value.removeprefix(prefix) if value.startswith(prefix) and value != prefix else None
+
     def faults(self) -> Iterator[tuple[str, str]]:
         """What cannot be done: path of the key, and why."""
         asked = {SET: self.set, PREFIX: self.prefix, REMOVE: dict.fromkeys(self.remove, "-")}

@@ -75,6 +75,7 @@ class Parcel:
     verification: str  # what came of the looks, in words
     purpose: Purpose | None = Purpose.RESULT  # none: received objects
     cleared: str = ""  # the difference to the destination's own record that a person has accepted
+    record: str = ""  # what that record said before it was sent last, in words
 
     @property
     def missing(self) -> tuple[Artifact, ...]:

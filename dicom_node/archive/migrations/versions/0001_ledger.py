@@ -171,6 +171,8 @@ def upgrade() -> None:
         sa.Column("readiness", sa.JSON(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.Column("corrections", sa.JSON(), nullable=False),
+        sa.Column("moved_to", KEY, nullable=True),
+        sa.ForeignKeyConstraint(["moved_to"], ["identity.id"], name=op.f("fk_study_moved_to")),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
         sa.Column("order_id", KEY, nullable=True),
         sa.ForeignKeyConstraint(["order_id"], ["imaging_order.id"], name=op.f("fk_study_order_id")),
@@ -251,6 +253,8 @@ def upgrade() -> None:
         sa.Column("gpu_memory_mb", sa.Integer(), nullable=False),
         sa.Column("labels", sa.String(length=512), nullable=False),
         sa.Column("useful_until", UtcTime(), nullable=True),
+        sa.Column("replacement", sa.JSON(), nullable=True),
+        sa.Column("settled", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
         sa.ForeignKeyConstraint(["supersedes"], ["job.id"], name=op.f("fk_job_supersedes")),
@@ -260,6 +264,13 @@ def upgrade() -> None:
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_state_priority_id"), ["state", "priority", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_study_id"), ["study_id"], unique=False)
+        batch_op.create_index(
+            "ix_job_unsettled",
+            ["supersedes"],
+            unique=False,
+            sqlite_where=sa.text("supersedes IS NOT NULL AND NOT settled"),
+            postgresql_where=sa.text("supersedes IS NOT NULL AND NOT settled"),
+        )
 
     op.create_table(
         "series",
@@ -280,6 +291,9 @@ def upgrade() -> None:
         sa.Column("readiness", sa.JSON(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.Column("varying", sa.JSON(), nullable=False),
+        sa.Column("corrections", sa.JSON(), nullable=False),
+        sa.Column("moved_to", KEY, nullable=True),
+        sa.ForeignKeyConstraint(["moved_to"], ["identity.id"], name=op.f("fk_series_moved_to")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_series_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_series_study_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
@@ -382,6 +396,25 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_open_item_study_id"), ["study_id"], unique=False)
 
     op.create_table(
+        "identity_event",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("event_id", sa.String(length=128), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("received_at", UtcTime(), nullable=False),
+        sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("studies", sa.JSON(), nullable=False),
+        sa.Column("reached", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_identity_event_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_event")),
+        sa.UniqueConstraint("event_id", "source", "site_id", name=op.f("uq_identity_event_event_id_source_site_id")),
+    )
+    with op.batch_alter_table("identity_event", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identity_event_reached"), ["reached"], unique=False)
+
+    op.create_table(
         "job_dependency",
         sa.Column("job_id", KEY, nullable=False),
         sa.Column("needs_job_id", KEY, nullable=False),
@@ -450,6 +483,9 @@ def upgrade() -> None:
         sa.Column("claimed_by", sa.String(length=128), nullable=True),
         sa.Column("claimed_until", UtcTime(), nullable=True),
         sa.Column("cleared", sa.Text(), nullable=False),
+        sa.Column("doubts", sa.Integer(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
+        sa.Column("known", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_parcel_result_set_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_parcel_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_parcel_study_id")),
