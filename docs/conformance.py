@@ -108,7 +108,7 @@ def acceptor_contexts() -> str:
 
 def requestor_contexts() -> str:
     """Presentation contexts that are proposed."""
-    queried = find._PROPOSAL
+    queried = find.FIND
     rows: list[Cells] = [(named(VERIFICATION), named("1.2.840.10008.1.2"))]
     for made in results.encoded():
         meta = made.file_meta

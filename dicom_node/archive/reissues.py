@@ -6,7 +6,7 @@ follow each other leave no trace but the last. Where only one destination has an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -87,7 +87,7 @@ def prepare(database: Database, desk: Desk, wanted: Reissue, understand_notes: C
         if set_ is None or set_.standing != "current":
             raise LedgerError(f"result set {wanted.set_id} does not count any more", reason="not-current")
         row = connection.execute(select(job).where(job.c.id == set_.job_id)).one()
-        uuid = UUID(connection.execute(select(installation.c.uuid)).scalar_one())
+        namespace = UUID(connection.execute(select(installation.c.uuid)).scalar_one())
         root, profile = _root(connection, set_)
         originals = [artifact_of(found) for found in _artifacts(connection, root.id)]
         replaced = [artifact_of(found) for found in _artifacts(connection, set_.id)]
@@ -101,23 +101,15 @@ def prepare(database: Database, desk: Desk, wanted: Reissue, understand_notes: C
     if corrected == (set_.manifest.get("corrected") or {}):
         return None
     holders = tuple(each.destination for each in parcels if may_hold(each))
-    uids = {
-        uid: result_uid(uuid, row.key, f"{profile}/{uid}", row.issue, profile)
-        for made in originals
-        for uid in (made.sop_uid, made.series_uid)
-    }
     study_uid = {**said, **(set_.manifest.get("corrected") or {})}["StudyInstanceUID"]
-    predecessors = [
-        Reference(study_uid, made.series_uid, made.sop_class, made.sop_uid) for made in replaced if made.kind == "sr"
-    ]
     plan = Rewriting(
         corrected=corrected,
-        uids=uids,
+        uids=_new_uids(namespace, row, profile, originals),
         reason=wanted.reason,
         source=wanted.source,
         station=desk.station,
         at=local_time(now, about.inherited.utc_offset, desk.zone),
-        predecessors=predecessors if holders and set_.purpose == Purpose.RESULT else (),
+        predecessors=_reports(replaced, study_uid) if holders and set_.purpose == Purpose.RESULT else (),
     )
     made = tuple(
         keep_file(desk, row, old.kind, *rewritten(content, plan, is_report=old.kind == "sr"))
@@ -128,6 +120,16 @@ def prepare(database: Database, desk: Desk, wanted: Reissue, understand_notes: C
         withdrawal = Withdrawal(row.id, wanted.reason, Title.WRONG_WORKLIST_ENTRY, standing=REISSUED)
         taken_back = withdrawals.objects(desk, about, withdrawal, holders, understand_notes, now, set_)
     return Prepared(wanted, set_, row, profile, corrected, made, taken_back)
+
+
+def _new_uids(namespace: UUID, row: Any, profile: str, originals: Sequence[Artifact]) -> dict[str, str]:
+    uids = [uid for made in originals for uid in (made.sop_uid, made.series_uid)]
+    return {uid: result_uid(namespace, row.key, f"{profile}/{uid}", row.issue, profile) for uid in uids}
+
+
+def _reports(replaced: Sequence[Artifact], study_uid: str) -> list[Reference]:
+    reports = [made for made in replaced if made.kind == "sr"]
+    return [Reference(study_uid, made.series_uid, made.sop_class, made.sop_uid) for made in reports]
 
 
 def current_sets(database: Database, study_id: int) -> tuple[int, ...]:
