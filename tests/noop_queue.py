@@ -86,7 +86,7 @@ class NoopQueue:
         return job_id
 
     def start(self, *names: str) -> None:
-        """Start processes: broker, reconciler, and workers by names that begin with "worker"."""
+        """Start processes: broker, and reconcilers and workers by names that begin so."""
         for name in names:
             command = embedded_command(self.settings) if name == "broker" else self._command(name)
             assert command is not None
@@ -102,7 +102,7 @@ class NoopQueue:
         wait_until(self.socket.exists, "the broker to listen")
 
     def _command(self, name: str) -> list[str]:
-        role = "worker" if name.startswith("worker") else name
+        role = name.partition(" ")[0]
         return [sys.executable, str(HERE / "noop_worker.py"), role]
 
     def kill(self, name: str) -> None:

@@ -139,6 +139,7 @@ class Worker:
         if taken is None:
             return "not to be run: done, or another worker has it"
         claim, job = taken
+        log.info("job %d, attempt %d: %s begins", claim.job_id, claim.attempt, job.model)
         with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds, end_at_once) as beat:
             try:
                 outcome = self._work(job, claim, beat)

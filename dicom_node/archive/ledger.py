@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import JSON, ColumnElement, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import events, fitting, orders, succession
+from dicom_node.archive import events, fitting, lost, orders, succession
 from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, select_jobs
 from dicom_node.archive.rejection_notes import inputs_of, rejected_among
@@ -223,13 +223,7 @@ class Ledger:
                 state = JobState.QUARANTINED if hopeless else JobState.QUEUED
                 values: dict[str, Any] = {"state": state, "owner": None, "lease_until": None, "published_at": None}
                 if hopeless:
-                    error = {
-                        **(row.error or {}),  # traceback and output of an attempt that could tell
-                        "input": input_of(connection, row.inputs),
-                        "reason": "worker-lost",
-                        "message": f"the worker was lost in attempt {row.attempt} of this job: {row.progress}",
-                        "remedy": "look at the worker's log and memory, then: dicom-node jobs retry " + str(row.id),
-                    }
+                    error = lost.error_of(connection, row, self.database.data_dir)
                     values |= {"error": error, "finished_at": db_now(), "progress": str(state)}
                 still = (job.c.id == row.id, job.c.attempt == row.attempt, overdue)
                 if connection.execute(update(job).where(*still).values(**values)).rowcount == 0:
@@ -272,10 +266,10 @@ class Ledger:
 
     def to_publish(self, republish_after_s: float, limit: int = 200) -> tuple[QueuedJob, ...]:
         """Queued jobs whose message was never sent, or so long ago that it may be lost."""
-        lost = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
+        unheard = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
         statement = (
             select(job.c.id, job.c.model, job.c.priority, job.c.gpu_memory_mb, job.c.labels, job.c.attempt)
-            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), lost, *self._room)
+            .where(job.c.state == JobState.QUEUED, come(job.c.run_after), unheard, *self._room)
             .order_by(job.c.priority, job.c.id)
             .limit(limit)
         )

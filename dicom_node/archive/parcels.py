@@ -65,8 +65,10 @@ class Parcels:
             taken = connection.execute(select(parcel.c.taken).where(parcel.c.id == parcel_id)).scalar_one()
             connection.execute(update(parcel).where(parcel.c.id == parcel_id).values(taken=sorted({*taken, *sop_uids})))
 
-    def sent(self, parcel_id: int, by: str = "courier", verify_after_s: float | None = None) -> None:
-        """Every object was answered with Success; None: it is not looked for in the peer."""
+    def sent(
+        self, parcel_id: int, by: str = "courier", verify_after_s: float | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        """Every object was answered with Success; None: it is not looked for. ``notes``: what is to be told of how."""
         values = {
             "state": ParcelState.SENT,
             "tries": parcel.c.tries + 1,
@@ -77,7 +79,9 @@ class Parcels:
             "verify_at": None if verify_after_s is None else db_later(verify_after_s),
             "verification": "not looked for" if verify_after_s is None else "",
         }
-        self._change(parcel_id, ParcelState.DUE, values, "parcel sent", by)
+        self._change(
+            parcel_id, ParcelState.DUE, values, "parcel sent", by, {"how": "; ".join(notes)} if notes else None
+        )
 
     def failed(
         self,

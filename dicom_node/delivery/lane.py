@@ -159,10 +159,12 @@ class Lane:
 
     def _settle(self, parcel: Parcel, told: Iterable[SendOutcome], peer: PeerSettings) -> None:
         kinds = {made.sop_uid: made.kind.upper() for made in parcel.artifacts}
+        told = list(told)
         bad = [outcome for outcome in told if not outcome.ok]
         if not bad:
             wait = self._settings.delivery.verify_after_seconds
-            self._parcels.sent(parcel.id, verify_after_s=None if peer.verify == "none" else wait)
+            notes = sorted({outcome.note for outcome in told if outcome.note})
+            self._parcels.sent(parcel.id, verify_after_s=None if peer.verify == "none" else wait, notes=notes)
             log.info("parcel %d was sent to %s", parcel.id, peer.name)
             return
         # As long as there is anything else to try, a refusal is not the last word on the parcel.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dicom_node.archive.outgoing import open_data_set, unsendable
 from dicom_node.dimse.associate import MAXIMUM_CONTEXTS, NO_FILES, Association, Proposal
 from dicom_node.dimse.connect import name
-from dicom_node.dimse.reencode import OTHER, data_set_in
+from dicom_node.dimse.reencode import OTHERS, data_set_in, in_words
 from dicom_node.domain.sending import OutgoingObject, SendOutcome, describe, reason_of, stored
 from dicom_node.errors import InputError, PeerError
 from dicom_node.settings import PeerSettings, TlsSettings
@@ -102,7 +102,8 @@ def _send_one(association: Association, peer: PeerSettings, each: OutgoingObject
     if status is None:
         return SendOutcome(uid, None, False, f"{name(peer)} answered without a status", "peer-failure")
     comment = answer.elements.get(0x0902, b"").strip(b"\0 ").decode("latin-1")
-    return SendOutcome(uid, status, stored(status), describe(status, comment), reason_of(status))
+    note = "" if as_stored else in_words(each.transfer_syntax_uid, agreed.transfer_syntax)
+    return SendOutcome(uid, status, stored(status), describe(status, comment), reason_of(status), note)
 
 
 def _not_sent(each: OutgoingObject, error: PeerError, reason: str = "not-sent") -> SendOutcome:
@@ -114,9 +115,8 @@ def _proposals(each: OutgoingObject) -> tuple[Proposal, ...]:
 
     Each has one transfer syntax, so that the peer cannot choose the other where it takes the own.
     """
-    own = Proposal(each.sop_class_uid, (each.transfer_syntax_uid,))
-    other = OTHER.get(each.transfer_syntax_uid)
-    return (own,) if other is None else (own, Proposal(each.sop_class_uid, (other,)))
+    syntaxes = (each.transfer_syntax_uid, *OTHERS.get(each.transfer_syntax_uid, ()))
+    return tuple(Proposal(each.sop_class_uid, (syntax,)) for syntax in syntaxes)
 
 
 def _groups(objects: Sequence[OutgoingObject]) -> Iterator[list[OutgoingObject]]:

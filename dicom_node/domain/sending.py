@@ -30,6 +30,7 @@ class SendOutcome:
     ok: bool  # the peer has stored it, perhaps with a warning
     message: str  # in plain words; empty for plain success
     reason: str = ""  # why it is not there: one of the REASONS, or the reason of the PeerError that ended it
+    note: str = ""  # how it was sent otherwise than it lies here
 
 
 REASONS = {

@@ -9,8 +9,13 @@ import pytest
 from deliveries import bench_in
 from listening import StoreSCP
 from peers import Orthanc, end, wait_until
+from pydicom import dcmread
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from sqlalchemy import update
 
+from dicom_node.archive import events
 from dicom_node.archive.database import Database
+from dicom_node.archive.schema import artifact
 from dicom_node.delivery.courier import Courier
 from dicom_node.domain.parcel import ParcelState
 
@@ -77,3 +82,34 @@ def test_a_pacs_that_is_down_gets_everything_when_it_is_up_and_delays_no_other(
     wait_until(lambda: bench.parcel(late).state == ParcelState.PRESENT, "it to be found")
     courier.close()
     assert len(orthanc.instances()) == 2
+
+
+def test_a_receiver_of_implicit_vr_alone_gets_what_is_compressed_without_loss_decoded(
+    database: Database, tmp_path: Path
+) -> None:
+    server = StoreSCP(tmp_path / "storescp", options=("--bit-preserving", "--implicit"))
+    server.start()
+    try:
+        bench = bench_in(database, tmp_path, server.port)
+        number = bench.add(objects=1)
+        (made,) = bench.parcel(number).artifacts
+        file = tmp_path / made.path
+        plain = dcmread(file)
+        pixels = plain.PixelData
+        plain.compress(RLELossless, generate_instance_uid=False)
+        plain.save_as(file)
+        kept = file.read_bytes()
+        with database.write() as connection:
+            connection.execute(update(artifact).values(transfer_syntax=RLELossless))
+        bench.lane.run("pacs")
+    finally:
+        if server.process is not None:
+            end(server.process)
+    assert bench.parcel(number).state == ParcelState.SENT
+    (stored,) = server.files()
+    arrived = dcmread(stored)
+    assert arrived.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    assert (arrived.PixelData, arrived.SOPInstanceUID) == (pixels, made.sop_uid)
+    assert file.read_bytes() == kept
+    (told,) = [each.detail for each in events.since(database, 0) if each.kind == "parcel sent"]
+    assert "decoded without loss from RLE Lossless" in told["how"]

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 from noop_queue import NoopQueue
 from peers import wait_until
@@ -195,3 +196,45 @@ def test_cancelled_job_ends_although_it_runs(new_queue: NewQueue) -> None:
     wait_until(lambda: queue.states(after) == [JobState.DONE], "the next job to be done")
     assert queue.states(cancelled) == [JobState.CANCELLED]
     assert queue.results() == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_reconcilers_at_once_do_no_harm(new_queue: NewQueue, request: pytest.FixtureRequest, kind: str) -> None:
+    """Both expire, publish and age: each job is run once, a killed one is taken back once."""
+    url = "sqlite" if kind == "sqlite" else request.getfixturevalue("postgresql").database()
+    queue = new_queue(database_url=url, lease_seconds=3.0)
+    queue.start_broker()
+    queue.start("reconciler", "reconciler 2", "worker 1", "worker 2")
+    queue.await_workers(2, seconds=180)
+    jobs = [queue.plan(0.2) for _ in range(12)]
+    lost = queue.plan(2.0)
+    running(queue, lost)
+    owner = next(found.owner for found in queue.ledger.jobs() if found.id == lost)
+    pid = int(str(owner).rpartition(":")[2])
+    psutil.Process(pid).kill()
+
+    queue.await_done(seconds=180)
+
+    assert queue.results() == (13, 13)
+    assert kinds(queue, lost).count("worker lost") == 1
+    assert kinds(queue, lost).count("job started") == 2
+    assert all(kinds(queue, job_id).count("job started") == 1 for job_id in jobs)
+
+
+def test_a_job_that_kills_its_workers_is_quarantined_with_what_they_wrote(new_queue: NewQueue) -> None:
+    queue = new_queue(lease_seconds=3.0, more="maximum_attempts = 2")
+    queue.start_broker()
+    queue.start("reconciler", "worker 1")
+    queue.await_workers(seconds=180)
+    poison = queue.plan(120.0)
+    for attempt in (1, 2):
+        wait_until(
+            lambda attempt=attempt: kinds(queue, poison).count("job started") == attempt, "the job to run", seconds=180
+        )
+        queue.child("worker 1").kill()
+    wait_until(lambda: queue.states(poison) == [JobState.QUARANTINED], "the job to be given up", seconds=180)
+    told = queue.ledger.job(poison)
+    assert told is not None
+    assert told.error is not None
+    assert told.error["reason"] == "worker-lost"
+    assert f"job {poison}, attempt 2: noop begins" in told.error["output"]

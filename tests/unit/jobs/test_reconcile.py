@@ -94,10 +94,8 @@ class MemoryPublisher:
         return fresh
 
 
-def made(
-    ledger: MemoryLedger, publisher: MemoryPublisher, processes: MemoryProcesses | None = None, longest_s: float = 0
-) -> Reconciler:
-    return Reconciler(ledger, processes or MemoryProcesses(), publisher, [100.0, longest_s])  # type: ignore[arg-type]
+def made(ledger: MemoryLedger, publisher: MemoryPublisher, processes: MemoryProcesses | None = None) -> Reconciler:
+    return Reconciler(ledger, processes or MemoryProcesses(), publisher, [100.0, 7200.0])  # type: ignore[arg-type]
 
 
 def test_each_queued_job_is_published_once_with_a_limit_beyond_that_of_any_job() -> None:
