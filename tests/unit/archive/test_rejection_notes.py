@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from studies_of_results import Clinic
 from dicom_node.archive import documents, open_items
 from dicom_node.archive.accounting import account
 from dicom_node.archive.documents import Author, Identity, Reference
+from dicom_node.archive.index import Arrival, Index
 from dicom_node.archive.inheritance import inherit
 from dicom_node.archive.rejection_notes import read_note
 from dicom_node.domain.job import JobState
@@ -197,3 +200,24 @@ def test_a_damaged_or_huge_note_is_read_as_none(
     monkeypatch.setattr("dicom_node.archive.rejection_notes.LARGEST_NOTE", 10)
     assert read_note(file) is None
     assert pydicom.dcmread(file).Modality == "KO"
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["both index all", "one has the note"])
+def test_two_nodes_index_note_and_images_at_once(clinic: Clinic, *, same: bool) -> None:
+    """Whichever transaction comes first, what the note names is hidden, each object once."""
+    images = series()
+    arrivals = [clinic.put(image) for image in images]
+    noted = [clinic.put(note(clinic, images[:3], Title.QUALITY))]
+    parts = [[*arrivals, *noted], [*noted, *arrivals]] if same else [arrivals, noted]
+    together = threading.Barrier(2)
+
+    def index(part: list[Arrival]) -> None:
+        node = Index(clinic.database, clinic.data_dir)
+        together.wait(60)
+        node.add(part)
+        while node.settle():
+            pass
+
+    with ThreadPoolExecutor(2) as nodes:
+        list(nodes.map(index, parts))
+    assert counts(clinic) == {"current": 2, "hidden": 3}
