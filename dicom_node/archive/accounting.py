@@ -1,9 +1,9 @@
 """The promise that what was acknowledged is accounted for, as a number.
 
 Every object in the index is open (arriving, held, or not looked at by the rules yet), decided upon (planned, or not
-wanted, with the reason), a result of ours, replaced by a later revision, or rejected with a reason, by us
-or by a rejection note. What is
-none of these is unaccounted.
+wanted, with the reason; one that a rule sends on has a parcel or a reason for each destination), a result of ours,
+replaced by a later revision, or rejected with a reason, by us or by a rejection note. What is none of these is
+unaccounted.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def account(database: Database) -> Account:
     unexplained = _count(instance.c.state == InstanceState.REJECTED, instance.c.reason == "")
     seen = (study.c.state == Readiness.READY, study.c.decided_revision >= study.c.revision, study.c.outcome == "")
     unjudged = select(func.coalesce(func.sum(series.c.instances), 0)).join(study).where(*seen).scalar_subquery()
+    looked_at = (study.c.owed > 0, study.c.decided_revision >= study.c.revision)
+    overlooked = select(func.coalesce(func.sum(study.c.owed), 0)).where(*looked_at).scalar_subquery()
     with database.read() as connection:
-        row = connection.execute(select(homeless, unexplained, unjudged, _count(*no_series) + in_series, *states)).one()
+        totals = (homeless, unexplained, unjudged, overlooked, _count(*no_series) + in_series)
+        row = connection.execute(select(*totals, *states)).one()
     *owed, placed, every = (int(number) for number in row[: -len(_OTHERS)])
     others = [int(number) for number in row[-len(_OTHERS) :]]
     current = every - sum(others)

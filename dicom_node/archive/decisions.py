@@ -35,13 +35,16 @@ def undecided(database: Database, limit: int = 100) -> tuple[Undecided, ...]:
     return tuple(Undecided(row.id, row.revision) for row in rows)
 
 
-def decided(database: Database, seen: Undecided, outcome: str) -> None:
-    """Note what the rules made of a study. A change that came meanwhile stays to be looked at."""
+def decided(database: Database, seen: Undecided, outcome: str, owed: int = 0) -> None:
+    """Note what the rules made of a study. A change that came meanwhile stays to be looked at.
+
+    ``owed``: objects that a rule sends on now, and for which nothing was put down; there should be none.
+    """
     with database.write() as connection:
         connection.execute(
             update(study)
             .where(study.c.id == seen.study_id)
-            .values(decided_revision=seen.revision, outcome=outcome, revision=study.c.revision)
+            .values(decided_revision=seen.revision, outcome=outcome, owed=owed, revision=study.c.revision)
         )
 
 

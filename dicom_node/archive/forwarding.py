@@ -77,6 +77,13 @@ def forward(database: Database, order: Order, by: str = "planner") -> Forwarded:
         return _counted(connection, order, ())
 
 
+def owed(database: Database, order: Order) -> int:
+    """How many objects of an order have neither a parcel nor a reason why they do not go: 0 once it is planned."""
+    statement = select(func.count()).select_from(instance).where(*_meant(order), ~exists().where(_of(order)))
+    with database.read() as connection:
+        return int(connection.execute(statement).scalar_one())
+
+
 def leave_out_superseded(connection: Connection, parcel_id: int) -> bool:
     """Leave out of a parcel what does not count any more; False: nothing of it is left, so it is held for good."""
     ids = connection.execute(select(parcel.c.instances).where(parcel.c.id == parcel_id)).scalar_one()

@@ -35,6 +35,7 @@ from dicom_node.archive.schema_orders import imaging_order as imaging_order
 
 _UNDECIDED = text("decided_revision < revision")
 _UNSETTLED = text("supersedes IS NOT NULL AND NOT settled")
+_OWED = text("owed > 0")
 
 
 installation = Table(
@@ -93,6 +94,7 @@ study = Table(
     Column("order_id", Key, ForeignKey("imaging_order.id")),  # none: not looked for yet
     Column("corrections", JSON, nullable=False, default=dict),  # keyword -> value that results say instead of theirs
     Column("moved_to", Key, ForeignKey("identity.id")),  # the patient it was moved to; none: the one of its images
+    Column("owed", Integer, nullable=False, default=0),  # objects a rule sends on, with neither parcel nor reason
     UniqueConstraint("study_uid", "site_id"),
     Index(None, "state", "last_received"),
     Index(None, "last_received"),
@@ -102,6 +104,7 @@ study = Table(
     Index(None, "order_id"),
     # The few that the rules have yet to look at.
     Index("ix_study_undecided", "changed_at", sqlite_where=_UNDECIDED, postgresql_where=_UNDECIDED),
+    Index("ix_study_owed", "owed", sqlite_where=_OWED, postgresql_where=_OWED),
 )
 
 series = Table(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from dicom_node.archive.database import Database
-from dicom_node.archive.forwarding import Forwarded, Order, forward
+from dicom_node.archive.forwarding import Forwarded, Order, forward, owed
 from dicom_node.domain.study import SeriesView, StudyView
 from dicom_node.rules.match import Decision
 from dicom_node.settings import RuleSettings, Settings
@@ -33,6 +33,14 @@ class Forwarder:
             told.append(f"waiting: {waiting}")
         return "; ".join(told)
 
+    def owed(self, decision: Decision, study: StudyView) -> int:
+        """Objects that may go now and that were overlooked: counted anew, not taken from what was planned."""
+        rule = decision.rule.settings
+        if not decision.forwarded:
+            return 0
+        ready, _ = self._ready(rule, study, decision.forwarded)
+        return sum(owed(self._database, self._order(rule, study, ready, name)) for name in rule.send_to if ready)
+
     def _ready(
         self, rule: RuleSettings, study: StudyView, chosen: tuple[SeriesView, ...]
     ) -> tuple[list[SeriesView], str]:
@@ -48,14 +56,15 @@ class Forwarder:
         return ready, waiting
 
     def _forward(self, rule: RuleSettings, study: StudyView, ready: list[SeriesView], destination: str) -> str:
-        peer = self._settings.peer(destination)
-        series = None if rule.forward == "study" else tuple(found.id for found in ready)
-        ae_title = peer.ae_title if peer else ""
-        order = Order(study.id, rule.name, destination, ae_title, series, rule.sop_classes)
-        done = forward(self._database, order)
+        done = forward(self._database, self._order(rule, study, ready, destination))
         if done.parcels:
             log.info("study %d: %d objects planned for %s", study.id, done.planned, destination)
         return _in_words(done, destination)
+
+    def _order(self, rule: RuleSettings, study: StudyView, ready: list[SeriesView], destination: str) -> Order:
+        peer = self._settings.peer(destination)
+        series = None if rule.forward == "study" else tuple(found.id for found in ready)
+        return Order(study.id, rule.name, destination, peer.ae_title if peer else "", series, rule.sop_classes)
 
 
 def _in_words(done: Forwarded, destination: str) -> str:

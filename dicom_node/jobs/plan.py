@@ -63,9 +63,11 @@ class Planner:
         planned = 0
         for seen in decisions.undecided(self._database):
             study = self._study_view(seen.study_id)
-            outcomes = [self._apply(decision, study) for decision in self._rules.decide_all(study)]
+            made = self._rules.decide_all(study)
+            outcomes = [self._apply(decision, study) for decision in made]
+            owed = sum(self._forwarder.owed(decision, study) for decision in made)
             planned += sum(1 for outcome in outcomes if outcome.startswith("planned"))
-            decisions.decided(self._database, seen, _summary(self._settings.rules, outcomes))
+            decisions.decided(self._database, seen, _summary(self._settings.rules, outcomes), owed)
         self._watchman.look_at_held(self._rules, self._study_view)
         return planned
 

@@ -77,3 +77,12 @@ def test_a_whole_study_needs_a_decision(
         study = writer.study(1, state=state, revision=5, decided_revision=decided, outcome=outcome)
         writer.series(study, 1)
     assert unaccounted(database) == expected
+
+
+@pytest.mark.parametrize(("decided", "expected"), [(5, 3), (4, 0)])  # 4: the rules will look again
+def test_what_a_rule_sends_on_and_nobody_planned_counts(database: Database, decided: int, expected: int) -> None:
+    with database.write() as connection:
+        writer = Writer(connection)
+        outcome = "on: 27 objects go to pacs"
+        writer.series(writer.study(1, outcome=outcome, owed=3, revision=5, decided_revision=decided), 1)
+    assert unaccounted(database) == expected

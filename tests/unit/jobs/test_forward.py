@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
+from dicom_node.archive.accounting import unaccounted
+from dicom_node.archive.forwarding import Forwarded
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.overview import studies
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import series, study
 from dicom_node.archive.story import story
+from dicom_node.jobs import forward
 from dicom_node.jobs.plan import Planner
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration, Settings, Source
@@ -85,12 +88,26 @@ def test_nothing_that_no_rule_wants_goes(archive: Any) -> None:
     assert bench.outcome().startswith("no rule wants it; on: not wanted")
 
 
+def test_what_is_overlooked_is_unaccounted_until_it_is_planned(archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(archive, trigger="arrival", send_to=["pacs", "other"])
+    archive.add(archive.image(1), archive.image(2))
+    with monkeypatch.context() as patched:
+        patched.setattr(forward, "forward", lambda *_: Forwarded((), 0, 2, 0))
+        assert bench.plan() == []
+    assert unaccounted(archive.database) == 4
+    archive.add(archive.image(3))
+    assert unaccounted(archive.database) == 0  # the rules look again
+    assert bench.plan() == [["1", "2", "3"], ["1", "2", "3"]]
+    assert unaccounted(archive.database) == 0
+
+
 def test_what_came_from_the_destination_is_told(archive: Any) -> None:
     bench = Bench(archive, trigger="arrival")
     receipt = archive.part10(archive.image(1)).replace(b"MODALITY", b"PACS    ")
     archive.add(receipt)
     assert bench.plan() == []
     assert bench.outcome() == "on: 1 objects do not go to pacs, which has them: a loop was cut"
+    assert unaccounted(archive.database) == 0
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,7 @@ def upgrade() -> None:
         sa.Column("corrections", sa.JSON(), nullable=False),
         sa.Column("moved_to", KEY, nullable=True),
         sa.ForeignKeyConstraint(["moved_to"], ["identity.id"], name=op.f("fk_study_moved_to")),
+        sa.Column("owed", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_study_identity_id")),
         sa.Column("order_id", KEY, nullable=True),
         sa.ForeignKeyConstraint(["order_id"], ["imaging_order.id"], name=op.f("fk_study_order_id")),
@@ -187,6 +188,13 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_study_order_id"), ["order_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_patient_id"), ["patient_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_study_state_last_received"), ["state", "last_received"], unique=False)
+        batch_op.create_index(
+            "ix_study_owed",
+            ["owed"],
+            unique=False,
+            sqlite_where=sa.text("owed > 0"),
+            postgresql_where=sa.text("owed > 0"),
+        )
         batch_op.create_index(
             "ix_study_undecided",
             ["changed_at"],
