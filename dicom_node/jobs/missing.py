@@ -40,10 +40,13 @@ class Watchman:
         if rule.name not in self._told or wanted(decision) is None:
             return outcome
         outcome = outcome if decision.matched else f"not run: {decision.reason}"
-        left_s = self._due_s(rule, study) - (datetime.now(UTC) - study.last_received).total_seconds()
+        # Where nothing fits a whole study there is nothing to wait for.
+        at_once = study.readiness == Readiness.READY and not decision.matched
+        due_s = self._due_s(rule, at_once=at_once)
+        left_s = due_s - (datetime.now(UTC) - study.last_received).total_seconds()
         if left_s > 0:
             self._look_again(study.id, left_s)
-            return f"{outcome}; {WILL_TELL} {self._due_s(rule, study):g} s after the last image"
+            return f"{outcome}; {WILL_TELL} {due_s:g} s after the last image"
         self._put_down(decision, study)
         return f"{outcome}; that there is no result is told"
 
@@ -65,17 +68,17 @@ class Watchman:
         study = study_view(study_id)
         age_s = (datetime.now(UTC) - study.last_received).total_seconds()
         telling = [rule for rule in rules.rules if rule.name in self._told]
-        due = [rule for rule in telling if self._due_s(rule.settings, study) <= age_s]
+        due = [rule for rule in telling if self._due_s(rule.settings) <= age_s]
         decisions = [rules.decide(study, rule) for rule in due]
         if len(due) == len(telling):
             self._settled[study_id] = revision
         return sum(self._put_down(decision, study) for decision in decisions if wanted(decision) is not None)
 
-    def _due_s(self, rule: RuleSettings, study: StudyView) -> float:
+    def _due_s(self, rule: RuleSettings, *, at_once: bool = False) -> float:
         """Seconds after the last image from which on the rule's result is missed."""
         if rule.useful_for is not None:
             return rule.useful_for
-        return 0.0 if study.readiness == Readiness.READY else self._longest_wait_s
+        return 0.0 if at_once else self._longest_wait_s
 
     def _put_down(self, decision: Decision, study: StudyView) -> bool:
         rule, contract = decision.rule.settings, decision.rule.contract

@@ -64,6 +64,13 @@ def test_what_nobody_asked_for_is_told_nobody(database: Database, given: dict[st
     assert bench.outcome().startswith("no rule wants it")
 
 
+def test_a_rule_that_waits_for_quiet_misses_nothing_yet(database: Database) -> None:
+    bench = Bench(database, {**STAT, "quiet_seconds": 3600.0})
+    bench.show(view(), whole=True, quiet_s=1000)
+    assert not bench.ledger.jobs()
+    assert "the rule waits for" in bench.outcome()
+
+
 def test_images_that_are_not_whole_in_time_are_told_and_run_when_they_are(database: Database) -> None:
     bench = Bench(database, {**STAT, "useful_for": 500.0})
     bench.show(view(ready=False), quiet_s=1000)
