@@ -11,6 +11,7 @@ from functools import partial
 
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
+from dicom_node.archive.digests import Digests
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
@@ -35,6 +36,7 @@ from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
 from dicom_node.reception.commitment import Reporter, Verifier
+from dicom_node.reception.digester import Digester
 from dicom_node.reception.hints import HintListener
 from dicom_node.reception.indexer import Indexer
 from dicom_node.rules.match import RuleSet
@@ -44,19 +46,46 @@ from dicom_node.web.app import serve_web
 log = logging.getLogger(__name__)
 
 PASS_PAUSE_S = 0.2
+IDLE_PAUSE_S = 1.0  # of a stage that had nothing to do, while nobody writes to the ledger
 # Of several nodes all look at files, times and leases; the rest of the work is done by one at a time.
-IN_EVERY_NODE = ("indexer", "completion", "reconciler", "membership")
+IN_EVERY_NODE = ("indexer", "digester", "completion", "reconciler", "membership")
 NOTICE_PAUSE_S = 1.0
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
+class Changes:
+    """Whether something was written to the ledger. For any number of threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._number = database.changes()
+        self._lock = threading.Lock()
+        self._seen, self._asked = 0, 0.0
+
+    def number(self) -> int:
+        """The same as before while nobody writes; asked of the database a few times a second at most."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._asked > PASS_PAUSE_S / 2:
+                self._asked = now
+                try:
+                    self._seen = self._number()
+                except LedgerError:
+                    self._seen -= 1  # whoever looks will be told
+            return self._seen
+
+
 @dataclass
 class Stage:
-    """One stage: ``tick`` is called again and again, ``interval_s`` after the last pass."""
+    """One stage: ``tick`` is called again and again, ``interval_s`` after the last pass.
+
+    With ``idle_s`` the pause grows to that, after a pass that found nothing to do and until the ledger changes.
+    """
 
     name: str
     tick: Callable[[], object]
     interval_s: float
+    idle_s: float = 0.0
+    changes: Changes | None = None
     turn: Turn | None = None  # of several nodes only one does this at a time
     last_pass: float = 0.0
     trouble: str = ""
@@ -64,9 +93,10 @@ class Stage:
     def run(self, stop: threading.Event) -> None:
         """Pass after pass until ``stop``; trouble is told and the next pass tries again."""
         while not stop.is_set():
+            seen, done = self._seen(), None
             try:
                 if self.turn is None or self.turn.ours():
-                    self.tick()
+                    done = self.tick()
                 self.trouble = ""
             except DicomNodeError as error:
                 self._tell(error.message)
@@ -75,6 +105,14 @@ class Stage:
                 self._tell(f"{type(error).__name__}: {error}")
             self.last_pass = time.monotonic()
             stop.wait(self.interval_s)
+            while not done and self._may_rest(seen) and not stop.is_set():
+                stop.wait(self.interval_s)
+
+    def _may_rest(self, seen: int) -> bool:
+        return time.monotonic() - self.last_pass < self.idle_s and self._seen() == seen
+
+    def _seen(self) -> int:
+        return self.changes.number() if self.changes else 0
 
     def health(self) -> str:
         """``ok``, or what is wrong."""
@@ -118,18 +156,25 @@ class Node:
         commitments = Commitments(self.database)
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
         reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
+        digester = Digester(Digests(self.database), ObjectStore(settings.node.data_dir))
+        changes = Changes(self.database)
+
+        def resting(name: str, tick: Callable[[], object], idle_s: float = IDLE_PAUSE_S) -> Stage:
+            return Stage(name, tick, PASS_PAUSE_S, idle_s, changes)
+
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
+            Stage("digester", digester.tick, IDLE_PAUSE_S / 2),
             Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
-            Stage("counts", counter.tick, PASS_PAUSE_S),
+            resting("counts", counter.tick),
             Stage("planner", planner.tick, PASS_PAUSE_S),
-            Stage("orders", worklist.tick, PASS_PAUSE_S),
-            Stage("reconciler", reconciler.tick, PASS_PAUSE_S),
+            resting("orders", worklist.tick),
+            resting("reconciler", reconciler.tick),
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
             Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S),
-            Stage("courier", self._courier.tick, PASS_PAUSE_S),
-            Stage("commitment", verifier.tick, PASS_PAUSE_S),
-            Stage("commitment reports", reporter.tick, PASS_PAUSE_S),
+            resting("courier", self._courier.tick, IDLE_PAUSE_S / 2),
+            resting("commitment", verifier.tick),
+            resting("commitment reports", reporter.tick),
             Stage("membership", self._membership.tell, TELL_EVERY_S),
         )
         if settings.node.name:

@@ -77,7 +77,7 @@ class Bench:
             last_received=datetime.now(UTC) - timedelta(seconds=quiet_s),
         )
         with self.database.write() as connection:
-            connection.execute(update(study).values(changed_at=db_now()))
+            connection.execute(update(study).values(changed_at=db_now(), last_received=self.study.last_received))
         return self.planner.tick()
 
     def outcome(self) -> str:
@@ -103,6 +103,6 @@ class Bench:
                     "sop_class": "",
                     "revision": 1,
                 }
-                row |= {"state": "current", "reason": "", "digest": uid, "pixel_digest": "", "transfer_syntax": ""}
+                row |= {"state": "current", "reason": "", "digest": uid, "transfer_syntax": ""}
                 row |= {"frames": 1, "path": uid, "size": 1, "association": "", "received_at": db_now()}
                 connection.execute(insert(instance).values(**row, **sender))

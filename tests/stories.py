@@ -80,7 +80,7 @@ class Writer:
     def instance(self, study: int | None, name: str, state: str, reason: str = "", **given: Any) -> int:
         """A stored object."""
         values: dict[str, Any] = dict.fromkeys(
-            ("digest", "pixel_digest", "transfer_syntax", "peer", "calling_ae", "called_ae", "association"), "x"
+            ("digest", "transfer_syntax", "peer", "calling_ae", "called_ae", "association"), "x"
         )
         values |= {"site_id": 1, "study_id": study, "sop_uid": f"1.2.826.1.{name}", "sop_class": "1.2.840.10008.5.1.4"}
         values |= {"revision": 1, "state": state, "reason": reason, "origin": "routed", "frames": 1, "size": 526}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from dicom_node.errors import HeaderError, NotDicomError
 
 LARGEST_INFLATED = 8 << 30  # bytes; a deflated data set beyond it is refused
 _PIECE = 1 << 18
+_BEGINNING = 1 << 14  # nearly all images say in it all that they say of themselves
 
 
 class Hash(Protocol):
@@ -24,21 +26,28 @@ class Hash(Protocol):
 
 @dataclass(slots=True)
 class Content:
-    """The bytes of a data set, inflated where they are deflated; hashes what is stored."""
+    """The bytes of a data set, inflated where they are deflated; hashes what is stored, if ``hashing``.
+
+    If not, what is skipped need not be read, and mostly is not.
+    """
 
     file: BinaryIO
     left: int  # stored bytes not read yet
     deflated: bool
     path: Path
+    hashing: bool = True
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     tee: Hash | None = None  # also takes in all that is consumed
     element: int = 0  # tag being read, to name it when the file ends
     piece: bytes = b""
     at: int = 0
+    _next_read: int = _PIECE
     _inflater: zlib._Decompress | None = None
     _inflated: int = 0
 
     def __post_init__(self) -> None:
+        if not self.hashing:
+            self._next_read = _BEGINNING
         if self.deflated:
             self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
 
@@ -54,6 +63,14 @@ class Content:
 
     def skip(self, count: int) -> None:
         """Let ``count`` bytes pass."""
+        ahead = count - (len(self.piece) - self.at)
+        if ahead > 0 and not (self.hashing or self.deflated or self.tee):
+            if ahead > self.left:
+                self._raise_truncated()
+            self.file.seek(ahead, os.SEEK_CUR)
+            self.left -= ahead
+            self.at = len(self.piece)
+            return
         for _ in self.pieces(count):
             continue
 
@@ -81,20 +98,22 @@ class Content:
         return True
 
     def drain(self) -> None:
-        """Read to the end of the file."""
-        while self._fill():
+        """Read to the end of the file, where there is something to be learnt from it."""
+        while (self.hashing or self.deflated) and self._fill():
             continue
 
     def _fill(self) -> bool:
         """Take the next piece; False at the end."""
         while True:
             rest = self._inflater.unconsumed_tail if self._inflater and not self._inflater.eof else b""
-            stored = rest or self.file.read(_PIECE)
+            stored = rest or (self.file.read(self._next_read) if self.left > 0 else b"")
             if not stored:
                 return False
             if not rest:
                 self.left -= len(stored)
-                self.digest.update(stored)
+                self._next_read = _PIECE
+                if self.hashing:
+                    self.digest.update(stored)
             data = self._inflate(self._inflater, stored) if self._inflater else stored
             if data:
                 self.piece, self.at = data, 0

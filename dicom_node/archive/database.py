@@ -7,8 +7,9 @@ the database's own clock, so machines need not agree on theirs.
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +118,21 @@ class Database:
             elif alone is not None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": alone})
             yield connection
+
+    def changes(self) -> Callable[[], int]:
+        """Tells a number that stays the same as long as nobody writes to the ledger. For one thread.
+
+        PostgreSQL has none; there every number is a new one.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return itertools.count().__next__
+        connection = self.engine.connect()
+
+        def number() -> int:
+            with _translated():
+                return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+
+        return number
 
     def close(self) -> None:
         """Close all idle connections."""

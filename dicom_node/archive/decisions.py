@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import instance, series, study
@@ -20,19 +21,26 @@ class Undecided:
 
     study_id: int
     revision: int  # of the study's row
+    open_since: datetime | None  # when its last image came; None: it is whole
+    whole_series: int
 
 
 def undecided(database: Database, limit: int = 100) -> tuple[Undecided, ...]:
     """Studies the rules have to look at, longest waiting first. Studies held for a person are left out."""
+    of_study = series.c.study_id == study.c.id, series.c.state == Readiness.READY
+    whole = select(func.count()).select_from(series).where(*of_study).correlate(study).scalar_subquery()
     statement = (
-        select(study.c.id, study.c.revision)
+        select(study.c.id, study.c.revision, study.c.state, study.c.last_received, whole.label("whole"))
         .where(study.c.decided_revision < study.c.revision, study.c.state != Readiness.HELD)
         .order_by(study.c.changed_at)
         .limit(limit)
     )
     with database.read() as connection:
         rows = connection.execute(statement).all()
-    return tuple(Undecided(row.id, row.revision) for row in rows)
+    return tuple(
+        Undecided(row.id, row.revision, row.last_received if row.state == Readiness.OPEN else None, row.whole)
+        for row in rows
+    )
 
 
 def decided(database: Database, seen: Undecided, outcome: str, owed: int = 0) -> None:

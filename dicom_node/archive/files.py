@@ -40,19 +40,32 @@ class Segment:
     number: int
     path: Path
 
+    def names(self) -> list[str]:
+        """Names of its complete objects, in the order they were begun."""
+        found = [name for name in os.listdir(self.path) if name.endswith(".dcm")]  # noqa: PTH208  see _segments
+        return sorted(found, key=lambda name: int(name[:-4]))
+
     def objects(self) -> list[Path]:
         """Its complete objects, in the order they were begun."""
-        found = [path for path in self.path.iterdir() if path.suffix == ".dcm"]
-        return sorted(found, key=lambda path: int(path.stem))
+        return [self.path / name for name in self.names()]
 
 
 class Reservation:
     """An object on its way in; ends with :meth:`commit` or :meth:`discard`. Not for several threads."""
 
-    def __init__(self, part: Path, path: Path) -> None:
-        self.part = part  # where the object stands until it is committed
-        self.path = path  # and where from then on
+    def __init__(self, part: str, path: str) -> None:
+        self._part, self._path = part, path
         self._descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+
+    @property
+    def part(self) -> Path:
+        """Where the object stands until it is committed."""
+        return Path(self._part)
+
+    @property
+    def path(self) -> Path:
+        """And where from then on."""
+        return Path(self._path)
 
     def write(self, views: Sequence[memoryview | bytes]) -> None:
         """Append the views in order.
@@ -78,7 +91,7 @@ class Reservation:
         """
         try:
             sync(self._descriptor)
-            self.part.rename(self.path)
+            self._rename()
             sync_folder(self.path.parent)
         except OSError:
             self._remove()
@@ -87,7 +100,7 @@ class Reservation:
             self._close()
         return self.path
 
-    def commit_at_once(self, seal: bytes, seal_at: int) -> Path:
+    def commit_at_once(self, seal: bytes, seal_at: int) -> None:
         """Make the object durable with a single flush, on a file system whose flush of a file takes its name along.
 
         After a power failure the name may stand on the disk without all of the bytes: ``seal``, written over the
@@ -98,14 +111,13 @@ class Reservation:
         """
         try:
             os.pwrite(self._descriptor, seal, seal_at)
-            self.part.rename(self.path)
+            self._rename()
             sync(self._descriptor)
         except OSError:
             self._remove()
             raise
         finally:
             self._close()
-        return self.path
 
     def discard(self) -> None:
         """Leave nothing behind."""
@@ -117,9 +129,12 @@ class Reservation:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _rename(self) -> None:
+        os.rename(self._part, self._path)  # noqa: PTH104  Path makes several objects for it, at each image
+
     def _remove(self) -> None:
-        self.part.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
+        Path(self._part).unlink(missing_ok=True)
+        Path(self._path).unlink(missing_ok=True)
 
 
 class SegmentWriter:
@@ -151,9 +166,9 @@ class SegmentWriter:
         with self._lock:
             if self._segment is None or self._next == OBJECTS_PER_SEGMENT:
                 self._open_segment()
-            part = Path(f"{self._segment}/{self._next:03d}.part")
+            name = f"{self._segment}/{self._next:03d}"
             self._next += 1
-            return Reservation(part, part.with_suffix(".dcm"))
+            return Reservation(f"{name}.part", f"{name}.dcm")
 
     def _open_segment(self) -> None:
         segment = self._folder / f"{self._last + 1:08d}"
@@ -167,6 +182,7 @@ class ObjectStore:
 
     def __init__(self, root: Path) -> None:
         self.places = Places(root.absolute())
+        self._below = self.places.data_dir.as_posix() + "/"
         self._sealed: dict[str, set[str]] = {}  # acceptor -> segments that were seen sealed; they stay so
 
     def writer(self, acceptor: str) -> SegmentWriter:
@@ -199,7 +215,7 @@ class ObjectStore:
         Ask before listing its objects: those listed afterwards are then all there will ever be.
         """
         later = max(_segments(segment.path.parent), default="") > segment.path.name
-        return later and not any(path.suffix == ".part" for path in segment.path.iterdir())
+        return later and not any(name.endswith(".part") for name in os.listdir(segment.path))  # noqa: PTH208
 
     def seal(self, segment: Segment) -> None:
         """Mark, durably, that every object of a finished segment stands in the index."""
@@ -228,7 +244,7 @@ class ObjectStore:
             )
         make_folder(path.parent)
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        result = Reservation(part, path)
+        result = Reservation(str(part), str(path))
         try:
             result.write([data])
         except OSError:
@@ -238,6 +254,9 @@ class ObjectStore:
 
     def relative(self, path: Path) -> str:
         """The name of a file in the ledger: its path below the data directory, with ``/``."""
+        text = path.as_posix()
+        if text.startswith(self._below):
+            return text[len(self._below) :]
         return path.absolute().relative_to(self.places.data_dir).as_posix()
 
     def absolute(self, text: str) -> Path:

@@ -7,20 +7,21 @@ import json
 import math
 import re
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from isal.isal_zlib import crc32
 from pydicom.charset import convert_encodings, decode_bytes
 
 from dicom_node.archive.dictionary import entry_of, name_of
 from dicom_node.archive.functional_groups import frame_planes
-from dicom_node.archive.part10 import Element, Part10, begin_part10, read_meta, read_part10, text_of
+from dicom_node.archive.part10 import Part10, begin_part10, read_meta, read_part10, text_of
 from dicom_node.archive.receipt import seal
 from dicom_node.archive.rejection_notes import KEY_OBJECTS, read_note
+from dicom_node.archive.walk import Element, Run
 from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
 from dicom_node.errors import HeaderError, NotDicomError
@@ -50,9 +51,18 @@ def read_header(path: Path) -> Header:
         HeaderError: it lacks what identifies it.
         OSError: the file cannot be read.
     """
-    stored = read_part10(path)
-    attributes = attributes_of(stored.elements, little_endian=stored.little_endian)
-    receipt = _receipt(stored.meta, path)
+    return header_of(read_part10(path), path)
+
+
+def header_of(stored: Part10, path: Path) -> Header:
+    """The record of a file that was walked.
+
+    Raises:
+        HeaderError: it lacks what identifies it.
+        OSError: a rejection note cannot be read.
+    """
+    attributes = attributes_of(stored.elements, little_endian=stored.little_endian, runs=stored.runs)
+    receipt = _receipt(stored.meta, stored.modified)
     frames = attributes.get("NumberOfFrames")
     count = int(frames) if isinstance(frames, float) and 1 <= frames < 1 << 31 else int(stored.pixels)
     sop_class = str(attributes.get("SOPClassUID", "")) or text_of(stored.meta.get(0x0002, b""))
@@ -80,12 +90,27 @@ def read_header(path: Path) -> Header:
     )
 
 
+def with_digests(header: Header, path: Path) -> Header:
+    """The record of a file that is read in full, if that was not done yet.
+
+    Raises:
+        DicomNodeError, OSError: it cannot be read any more.
+    """
+    return header if header.digest else read_header(path)
+
+
 def identify(path: Path) -> tuple[str, str]:
     """Study and SOP Instance UID of an object that cannot be used, each empty where it could not be read."""
     elements = begin_part10(path)
     found = (text_of(elements[tag].value) if tag in elements else "" for tag in (_STUDY_UID, _SOP_UID))
     study_uid, sop_uid = (uid if _UID.fullmatch(uid) else "" for uid in found)
     return study_uid, sop_uid
+
+
+def seal_in(meta: Mapping[int, bytes]) -> str | None:
+    """The seal in file meta information; None in that of a file that was stored in the portable way."""
+    stated = _told(meta).get("seal")
+    return None if stated is None else str(stated)
 
 
 def check_seal(path: Path) -> None:
@@ -97,12 +122,12 @@ def check_seal(path: Path) -> None:
     """
     size = crc = 0
     with path.open("rb") as file:
-        stated = _told(read_meta(file, path)).get("seal")
+        stated = seal_in(read_meta(file, path))
         if stated is None:
             return
         while piece := file.read(_PIECE):
             size += len(piece)
-            crc = zlib.crc32(piece, crc)
+            crc = crc32(piece, crc)
     if stated != seal(size, crc).decode("ascii"):
         raise NotDicomError(
             f"{path}: the machine stopped before all of it was on the disk; it was never acknowledged",
@@ -129,10 +154,10 @@ def _uid(stored: Part10, tag: int, path: Path) -> str:
     return value
 
 
-def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
+def _receipt(meta: dict[int, bytes], modified: float) -> dict[str, Any]:
     """What :mod:`dicom_node.archive.receipt` wrote; of a file from elsewhere, its own time."""
     told = _told(meta)
-    received = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+    received = datetime.fromtimestamp(modified, tz=UTC)
     with contextlib.suppress(ValueError, TypeError):
         stated = datetime.fromisoformat(told.get("received", ""))
         received = stated.astimezone(UTC) if stated.tzinfo else received
@@ -141,21 +166,29 @@ def _receipt(meta: dict[int, bytes], path: Path) -> dict[str, Any]:
     return {"peer": str(told.get("peer", "")), "association": str(told.get("association", "")), "received": received}
 
 
-def _told(meta: dict[int, bytes]) -> dict[str, Any]:
+def _told(meta: Mapping[int, bytes]) -> dict[str, Any]:
     with contextlib.suppress(ValueError):  # another program's private information
         parsed = json.loads(meta.get(0x0102, b"").rstrip(b"\0 ").decode("utf-8"))
         return parsed if isinstance(parsed, dict) else {}
     return {}
 
 
-def attributes_of(elements: Mapping[int, Element], *, little_endian: bool) -> dict[str, Any]:
-    """Plain values by keyword, as in :class:`Header`, of elements by tag."""
+def attributes_of(elements: Mapping[int, Element], *, little_endian: bool, runs: Sequence[Run] = ()) -> dict[str, Any]:
+    """Plain values by keyword, as in :class:`Header`, of elements by tag. ``runs``: where some of them come from."""
     encodings = tuple(_encodings(elements.get(_CHARACTER_SET)))
     sign = elements.get(_PIXEL_REPRESENTATION)
-    signed = sign is not None and sign.value[:2] in (b"\1\0", b"\0\1")
+    signed = sign is not None and sign.value[:2] in (b"\0\1", b"\1\0")
     order = "<" if little_endian else ">"
+    found: dict[str, Any] = {}
+    for run in runs:
+        found |= _of_run(run, encodings, signed, order)
+    read: set[int] = set().union(*(run.elements for run in runs))
+    return found | _values([elements[tag] for tag in elements if tag not in read], encodings, signed, order)
+
+
+def _values(elements: Iterable[Element], encodings: tuple[str, ...], signed: bool, order: str) -> dict[str, Any]:
     found = {}
-    for element in elements.values():
+    for element in elements:
         keyword = entry_of(element.tag).keyword
         if keyword:
             read = _remembered if len(element.value) <= _REMEMBERED else _attribute
@@ -163,6 +196,11 @@ def attributes_of(elements: Mapping[int, Element], *, little_endian: bool) -> di
             if value is not None:
                 found[keyword] = value
     return found
+
+
+@lru_cache(1024)
+def _of_run(run: Run, encodings: tuple[str, ...], signed: bool, order: str) -> dict[str, Any]:
+    return _values(run.elements.values(), encodings, signed, order)
 
 
 def _attribute(element: Element, encodings: tuple[str, ...], signed: bool, order: str) -> Any:

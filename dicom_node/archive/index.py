@@ -7,7 +7,9 @@ exactly one row, whatever becomes of it, and adding an object again changes noth
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from sqlalchemy import Connection, Row, select, update
 from dicom_node.archive.agreement import agree
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
-from dicom_node.archive.header import read_header
+from dicom_node.archive.header import read_header, with_digests
 from dicom_node.archive.index_batch import Arrival, Batch, Rejection
 from dicom_node.archive.index_drafts import VIEWED, patient_of
 from dicom_node.archive.schema import instance, series, study
@@ -53,7 +55,9 @@ class Index:
 
         Raises:
             LedgerError: the database failed; nothing was changed.
+            OSError: an object that came before cannot be read to be compared; nothing was changed.
         """
+        objects = self._in_full(objects)
         with self.database.write(alone=_WRITERS) as connection:
             batch = Batch(connection, self._store, self._site_id)
             batch.load(objects)
@@ -64,6 +68,22 @@ class Index:
             self._brought.setdefault(association, set()).update(series_ids)
         while len(self._brought) > _MOST_ASSOCIATIONS:
             self._brought.pop(next(iter(self._brought)))
+
+    def _in_full(self, objects: Sequence[Arrival | Rejection]) -> list[Arrival | Rejection]:
+        """With the digests of those that have a SOP Instance UID which is known: they are to be compared."""
+        uids = Counter(item.header.sop_instance_uid for item in objects if isinstance(item, Arrival))
+        wanted, known = list(uids), set[str]()
+        with self.database.read() as connection:
+            for start in range(0, len(wanted), 500):
+                which = instance.c.site_id == self._site_id, instance.c.sop_uid.in_(wanted[start : start + 500])
+                known.update(connection.execute(select(instance.c.sop_uid).where(*which)).scalars())
+        known |= {uid for uid, count in uids.items() if count > 1}
+        return [
+            replace(item, header=with_digests(item.header, self._store.absolute(item.path)))
+            if isinstance(item, Arrival) and item.header.sop_instance_uid in known
+            else item
+            for item in objects
+        ]
 
     def association_ended(self, association: str, at: datetime) -> None:
         """Note that the association which brought some series is over. A hint, lost when the node restarts."""

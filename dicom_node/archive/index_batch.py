@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from dicom_node.archive.agreement import Agreement, Relation, agree, relate
 from dicom_node.archive.database import db_now
 from dicom_node.archive.files import ObjectStore
-from dicom_node.archive.header import read_header
+from dicom_node.archive.header import read_header, with_digests
 from dicom_node.archive.index_drafts import (
     ARRIVING,
     BY,
@@ -40,7 +40,7 @@ _AT_ONCE = 1000  # SOP Instance UIDs of one query
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A stored object whose header was read."""
+    """A stored object whose header was read; its digests may be missing."""
 
     path: str  # relative to the data directory
     header: Header
@@ -182,6 +182,7 @@ class Batch:
         note_of(owner, "own results came back")
 
     def _take_again(self, item: Arrival, current: _Current) -> None:
+        item = replace(item, header=with_digests(item.header, self._store.absolute(item.path)))
         relation, reason = self._relate(item, current)
         came_back = "" if relation == Relation.CONFLICT else self._rounds.came_back(item.path, item.header)
         owner = self._drafts.known_study(item.header.study_instance_uid)
@@ -205,7 +206,7 @@ class Batch:
     def _relate(self, item: Arrival, current: _Current) -> tuple[Relation, str]:
         if current.row["digest"] == item.header.digest:
             return Relation.DUPLICATE, "the same object again"
-        if current.header is None:
+        if current.header is None or not current.header.digest:
             try:
                 current.header = read_header(self._store.absolute(current.row["path"]))
             except (DicomNodeError, OSError) as error:
@@ -359,7 +360,6 @@ class Batch:
             reason=reason,
             origin=origin or item.origin,
             digest=header.digest,
-            pixel_digest=header.pixel_digest,
             transfer_syntax=header.transfer_syntax_uid[:64],
             plane=planes_of(header),
             frames=header.frames,
@@ -379,7 +379,6 @@ class Batch:
             (
                 "sop_class",
                 "digest",
-                "pixel_digest",
                 "transfer_syntax",
                 "peer",
                 "calling_ae",

@@ -10,7 +10,7 @@ from dicom_node.archive.coercion import COERCE, originals, scan
 from dicom_node.archive.dictionary import entry_of
 from dicom_node.archive.elements import mapped_data_set, value_of
 from dicom_node.archive.header import attributes_of
-from dicom_node.archive.part10 import Element
+from dicom_node.archive.walk import Element
 from dicom_node.domain.study import Header
 
 _CHARACTER_SET = 0x00080005

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.digests import WANTING
 from dicom_node.archive.index_drafts import INCOMPLETE, later
 from dicom_node.archive.schema import instance, series, study
 from dicom_node.domain.grid import ImagePlane
@@ -59,8 +60,9 @@ class Evidence:
 
 
 def quiet_series(database: Database, before: datetime) -> tuple[OpenSeries, ...]:
-    """Open series that have been quiet since ``before``."""
-    where = series.c.state == Readiness.OPEN, series.c.instances > 0, series.c.last_received <= before
+    """Open series that have been quiet since ``before``, and whose images have their digests."""
+    undigested = select(instance.c.id).where(instance.c.series_id == series.c.id, WANTING).exists()
+    where = series.c.state == Readiness.OPEN, series.c.instances > 0, series.c.last_received <= before, ~undigested
     with database.read() as connection:
         rows = connection.execute(select(series).where(*where).order_by(series.c.id)).all()
     return tuple(_open_series(row) for row in rows if not row.readiness.get("unsettled"))

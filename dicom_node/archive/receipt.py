@@ -11,6 +11,7 @@ import json
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from dicom_node.domain.identifiers import (
     IMPLEMENTATION_CLASS_UID,
@@ -19,6 +20,7 @@ from dicom_node.domain.identifiers import (
 )
 
 _SEAL_TO_COME = "0" * 24
+_TIME_TO_COME = "@" * 29  # as long as each time is
 _SEAL = b'"seal":"'
 _PREAMBLE = b"\0" * 128 + b"DICM"
 
@@ -34,17 +36,6 @@ class Receipt:
     received: datetime  # aware, UTC
     sealed: bool = False  # whether room is left for a seal
 
-    def to_json(self) -> bytes:
-        """What has no element of its own."""
-        content = {
-            "peer": self.peer,
-            "association": self.association,
-            "received": self.received.astimezone(UTC).isoformat(timespec="milliseconds"),
-        }
-        if self.sealed:
-            content["seal"] = _SEAL_TO_COME
-        return json.dumps(content, separators=(",", ":")).encode("ascii")
-
 
 def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, receipt: Receipt | None = None) -> bytes:
     """Preamble and file meta information of PS3.10 7.1, to stand before a data set.
@@ -52,32 +43,61 @@ def file_meta(sop_class: bytes, sop_instance: bytes, transfer_syntax: str, recei
     The UIDs of the object are bytes as its sender wrote them, since even a malformed one is kept. Without a receipt it
     tells nothing of the way of the object.
     """
-    elements = b"".join(
-        (
-            struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1",
-            _element(0x0002, b"UI", sop_class),
-            _element(0x0003, b"UI", sop_instance),
-            _element(0x0010, b"UI", transfer_syntax.encode("ascii")),
-            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" "),
-            b"" if receipt is None else _origin(receipt),
-        )
+    elements = (
+        _of_the_class(sop_class)
+        + _element(0x0003, b"UI", sop_instance)
+        + _of_the_syntax(transfer_syntax)
+        + (b"" if receipt is None else _origin(receipt))
     )
     return _PREAMBLE + struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements)) + elements
 
 
 def _origin(receipt: Receipt) -> bytes:
-    private = receipt.to_json()
-    return b"".join(
+    before, after = _of_the_association(
+        receipt.calling_ae, receipt.called_ae, receipt.peer, receipt.association, receipt.sealed
+    )
+    time = receipt.received.astimezone(UTC).isoformat(timespec="milliseconds")
+    return before + time.encode("ascii") + after
+
+
+# The images of an association differ in two elements; the others are encoded once.
+
+
+@lru_cache(256)
+def _of_the_class(sop_class: bytes) -> bytes:
+    return struct.pack("<HH2sHL", 2, 1, b"OB", 0, 2) + b"\0\1" + _element(0x0002, b"UI", sop_class)
+
+
+@lru_cache(256)
+def _of_the_syntax(transfer_syntax: str) -> bytes:
+    return (
+        _element(0x0010, b"UI", transfer_syntax.encode("ascii"))
+        + _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii"))
+        + _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"), b" ")
+    )
+
+
+@lru_cache(256)
+def _of_the_association(
+    calling_ae: str, called_ae: str, peer: str, association: str, sealed: bool
+) -> tuple[bytes, bytes]:
+    """What stands before the time of an object, and behind it."""
+    content = {"peer": peer, "association": association, "received": _TIME_TO_COME}
+    if sealed:
+        content["seal"] = _SEAL_TO_COME
+    private = json.dumps(content, separators=(",", ":")).encode("ascii")
+    elements = b"".join(
         (
-            _element(0x0016, b"AE", _title(receipt.calling_ae), b" "),
-            _element(0x0017, b"AE", _title(receipt.calling_ae), b" "),
-            _element(0x0018, b"AE", _title(receipt.called_ae), b" "),
+            _element(0x0016, b"AE", _title(calling_ae), b" "),
+            _element(0x0017, b"AE", _title(calling_ae), b" "),
+            _element(0x0018, b"AE", _title(called_ae), b" "),
             _element(0x0100, b"UI", RECEIPT_CREATOR_UID.encode("ascii")),
             struct.pack("<HH2sHL", 2, 0x0102, b"OB", 0, len(private) + len(private) % 2),
             private + b" " * (len(private) % 2),
         )
     )
+    before, _, after = elements.rpartition(_TIME_TO_COME.encode("ascii"))
+    return before, after
 
 
 def seal(size: int, crc: int) -> bytes:

@@ -36,6 +36,7 @@ from dicom_node.archive.schema_orders import imaging_order as imaging_order
 _UNDECIDED = text("decided_revision < revision")
 _UNSETTLED = text("supersedes IS NOT NULL AND NOT settled")
 _OWED = text("owed > 0")
+_UNDIGESTED = text("digest = '' AND state <> 'rejected'")
 
 
 installation = Table(
@@ -146,8 +147,7 @@ instance = Table(
     Column("state", String(16), nullable=False),  # current, superseded, rejected, conflict, hidden
     Column("reason", Text, nullable=False),
     Column("origin", String(16), nullable=False),
-    Column("digest", String(64), nullable=False),  # SHA-256 of the data set
-    Column("pixel_digest", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),  # SHA-256 of the data set; empty until it has come to rest
     Column("transfer_syntax", String(64), nullable=False),
     Column("plane", JSON),  # geometry of the image, or of its frames; NULL: it has no position in the patient
     Column("frames", Integer, nullable=False),
@@ -163,6 +163,7 @@ instance = Table(
     UniqueConstraint("site_id", "sop_uid", "revision"),
     Index(None, "series_id", "state"),
     Index(None, "state"),
+    Index("ix_instance_undigested", "series_id", sqlite_where=_UNDIGESTED, postgresql_where=_UNDIGESTED),
 )
 
 document = Table(

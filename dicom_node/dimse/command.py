@@ -51,13 +51,13 @@ class Command:
             CommandError: it is cut off, holds another group, or has no Command Field.
         """
         elements: dict[int, bytes] = {}
-        position = 0
-        while position < len(encoded):
-            if len(encoded) - position < _HEADER.size:
+        position, end = 0, len(encoded)
+        while position < end:
+            if end - position < _HEADER.size:
                 raise CommandError("the command set is cut off")
             group, element, length = _HEADER.unpack_from(encoded, position)
             position += _HEADER.size
-            if group != 0 or length > len(encoded) - position:
+            if group != 0 or length > end - position:
                 raise CommandError(f"the command set holds ({group:04X},{element:04X}) of {length} bytes")
             elements[element] = encoded[position : position + length]
             position += length
@@ -117,16 +117,20 @@ def store_response(request: Command, context: int, status: int, comment: str = "
 
     ``comment`` becomes its Error Comment, cut to the 64 characters of VR LO.
     """
-    elements = {
-        0x0002: request.elements.get(0x0002, b""),
-        0x0100: struct.pack("<H", C_STORE_RSP),
-        0x0120: request.elements.get(0x0110, b""),
-        0x0800: struct.pack("<H", NO_DATA_SET),
-        0x0900: struct.pack("<H", status),
-        **({_ERROR_COMMENT: comment.encode("ascii", errors="replace").replace(b"\\", b"/")[:64]} if comment else {}),
-        0x1000: request.elements.get(0x1000, b""),
-    }
-    return pdu(context, COMMAND_AND_LAST, encode(elements))
+    told = comment.encode("ascii", errors="replace").replace(b"\\", b"/")[:64]
+    of_request = request.elements
+    body = b"".join(
+        (
+            _element(0x0002, of_request.get(0x0002, b"")),
+            _IS_STORE_RESPONSE,
+            _element(0x0120, of_request.get(0x0110, b"")),
+            _WITHOUT_DATA_SET,
+            _element(0x0900, struct.pack("<H", status)),
+            _element(_ERROR_COMMENT, told) if told else b"",
+            _element(0x1000, of_request.get(0x1000, b"")),
+        )
+    )
+    return pdu(context, COMMAND_AND_LAST, _element(0x0000, struct.pack("<L", len(body))) + body)
 
 
 def request(field: int, sop_class: str, message_id: int, *, sop_instance: str = "", has_data_set: bool) -> bytes:
@@ -174,5 +178,10 @@ def event_report_response(request: Command, status: int) -> bytes:
 
 
 def _element(element: int, value: bytes) -> bytes:
-    value += (b" " if element == _ERROR_COMMENT else b"\0") * (len(value) % 2)
+    if len(value) % 2:
+        value += b" " if element == _ERROR_COMMENT else b"\0"
     return _HEADER.pack(0, element, len(value)) + value
+
+
+_IS_STORE_RESPONSE = _element(0x0100, struct.pack("<H", C_STORE_RSP))
+_WITHOUT_DATA_SET = _element(0x0800, struct.pack("<H", NO_DATA_SET))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 P_DATA_TF = 0x04
 LARGEST_OTHER_PDU = 1 << 16  # bytes; release and abort have 10
@@ -22,8 +23,7 @@ class FramingError(ValueError):
     """Bytes that are no PDU; the association is aborted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
+class Fragment(NamedTuple):
     """A piece of a PDV; ``view`` is only valid until the framer is asked for room again."""
 
     context: int

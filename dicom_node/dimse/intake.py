@@ -174,18 +174,17 @@ class Intake:
             raise CommandError("a C-STORE without a Message ID")
         store = _Store(command, context, None)
         self._store = store
-        if not command.sop_class or not command.sop_instance:
+        sop_class, sop_instance = command.sop_class, command.sop_instance
+        if not sop_class or not sop_instance:
             self._refuse(store, Status.CANNOT_UNDERSTAND, "its command names no SOP class or no SOP instance")
-        elif command.sop_class != accepted.abstract_syntax.encode("ascii"):
+        elif sop_class != accepted.abstract_syntax.encode("ascii"):
             self._refuse(
                 store,
                 Status.SOP_CLASS_NOT_SUPPORTED,
-                f"its SOP class {command.sop_class!r} is not {accepted.abstract_syntax} of its context",
+                f"its SOP class {sop_class!r} is not {accepted.abstract_syntax} of its context",
             )
         else:
-            inbound = InboundObject(
-                command.sop_class, command.sop_instance, accepted.transfer_syntax, self._association
-            )
+            inbound = InboundObject(sop_class, sop_instance, accepted.transfer_syntax, self._association)
             try:
                 store.sink = self._service.begin(inbound)
             except OSError as error:

@@ -9,7 +9,6 @@ Uses members of pynetdicom 3.0 that are not public: ``_accepted_cx``, ``_recv_pd
 from __future__ import annotations
 
 import logging
-import queue
 import secrets
 import select
 import socket
@@ -139,14 +138,12 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
 
     def _act(self) -> bool:
         """Let the state machine take one step, where there is one to take."""
-        try:
-            event = self.event_queue.get(block=False)
-        except queue.Empty:
+        if self.event_queue.empty():  # nobody else takes from it
             if self.artim_timer.expired:
                 self.event_queue.put("Evt18")
                 return True
-            return bool(self._process_recv_primitive())
-        self.state_machine.do_action(event)
+            return not self.to_provider_queue.empty() and bool(self._process_recv_primitive())
+        self.state_machine.do_action(self.event_queue.get())
         if self.state_machine.current_state == "Sta13":
             self.artim_timer.timeout = LINGER_S
         self.assoc.notify()

@@ -60,7 +60,7 @@ class Stored:
     sop_class: str
     sop_uid: str
     state: InstanceState
-    digest: str  # SHA-256 of its data set when it came in
+    digest: str  # SHA-256 of its data set as it came in; empty until it was computed
     path: str  # relative to the data directory
 
 

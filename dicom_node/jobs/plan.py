@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from dicom_node.archive import decisions
 from dicom_node.archive.database import Database
+from dicom_node.archive.decisions import Undecided
 from dicom_node.archive.ledger import Ledger
 from dicom_node.domain.contract import ModelContract, Status
 from dicom_node.domain.fitness import Needs
@@ -29,6 +30,10 @@ from dicom_node.settings import RuleSettings, Settings
 log = logging.getLogger(__name__)
 
 AWAY_S = 5.0  # after so long without a pass another planner, or an earlier life of this one, has left studies waiting
+AGAIN_S = 1.0
+ARRIVING_S = 1.0  # since its last image: more is likely to come
+ARRIVING_PAUSE_S = 2.0  # between looks at a study that is arriving, unless one of its series became whole
+MOST_LOOKED_AT = 1000
 CLOSED = "closed by"  # how the reason begins when a person has said that a study is whole
 
 
@@ -51,6 +56,7 @@ class Planner:
         self._forwarder = Forwarder(settings, database, self._waits)
         self._watchman = Watchman(settings, database, self._look_again)
         self._later: dict[int, datetime] = {}  # study -> when a rule's own quiet period ends
+        self._looked: dict[int, tuple[float, int]] = {}  # study -> monotonic time; its whole series
         self._passed: float | None = None  # monotonic time of the last pass
 
     def tick(self) -> int:
@@ -59,9 +65,12 @@ class Planner:
         now = datetime.now(UTC)
         for study_id in [study for study, due in self._later.items() if due <= now]:
             del self._later[study_id]
+            self._looked.pop(study_id, None)
             decisions.look_again(self._database, study_id)
         planned = 0
         for seen in decisions.undecided(self._database):
+            if self._is_arriving(seen, now):
+                continue
             study = self._study_view(seen.study_id)
             made = self._rules.decide_all(study)
             outcomes = [self._apply(decision, study) for decision in made]
@@ -71,10 +80,22 @@ class Planner:
         self._watchman.look_at_held(self._rules, self._study_view)
         return planned
 
+    def _is_arriving(self, seen: Undecided, now: datetime) -> bool:
+        """Whether nothing but more images can be new in a study that was looked at just now."""
+        looked, whole = self._looked.get(seen.study_id, (0.0, -1))
+        arriving = seen.open_since is not None and (now - seen.open_since).total_seconds() < ARRIVING_S
+        if arriving and whole == seen.whole_series and time.monotonic() - looked < ARRIVING_PAUSE_S:
+            return True
+        self._looked[seen.study_id] = time.monotonic(), seen.whole_series
+        while len(self._looked) > MOST_LOOKED_AT:
+            self._looked.pop(next(iter(self._looked)))
+        return False
+
     def _resume(self) -> None:
         """Have the rules look again at studies whose end of waiting stands in nobody's memory any more."""
         if self._passed is None or time.monotonic() - self._passed > AWAY_S:
             decisions.look_again_at_waiting(self._database)
+            self._looked.clear()
         self._passed = time.monotonic()
 
     def _apply(self, decision: Decision, study: StudyView) -> str:
@@ -133,6 +154,9 @@ class Planner:
         winner = decision.winner
         assert contract is not None and winner is not None  # noqa: S101  of a rule that has chosen a series
         selected = tuple(self._selected(role, series) for role, series in decision.chosen())
+        if not all(digest for chosen in selected for digest in chosen.digests):  # a person was faster
+            self._look_again(study.id, AGAIN_S)
+            return f"{decisions.RULE_WAITS} the digests of its images"
         earlier = self._ledger.jobs(study_id=study.id, rule=rule.name)
         rejected = decisions.rejected(self._database, study.id)
         standing = [

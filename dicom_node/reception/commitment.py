@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from dicom_node.archive.commitments import Commitments
+from dicom_node.archive.digests import Digests, digest_of
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
-from dicom_node.archive.soundness import data_set_digest
 from dicom_node.dimse.commitment import PROCESSING_FAILURE, SUCCESS, Channel, Report
 from dicom_node.dimse.inbound import InboundAssociation
 from dicom_node.domain.commitment import Commitment, FailureReason, Reference, Stored, candidates, relayed
@@ -148,6 +148,7 @@ class Verifier:
         self._commitments = commitments
         self._index = index
         self._store = store
+        self._digests = Digests(index.database)
         self._under_way: Iterator[None] | None = None
 
     def tick(self) -> bool:
@@ -232,13 +233,16 @@ class Verifier:
     def _is_sound(self, one: Stored) -> bool:
         """Whether the file holds the bytes that came in."""
         try:
-            digest = data_set_digest(self._store.absolute(one.path))
+            digest = digest_of(self._store.absolute(one.path))
         except (InputError, OSError) as error:
             LOGGER.error("not committed to %s: %s", one.path, error)
             return False
-        if digest != one.digest:
+        if not one.digest:  # it came in just now
+            self._digests.note({one.id: digest})
+        elif digest != one.digest:
             LOGGER.error("not committed to %s: it has changed on the disk", one.path)
-        return digest == one.digest
+            return False
+        return True
 
 
 class Reporter:

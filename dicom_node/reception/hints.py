@@ -16,7 +16,7 @@ from typing import Any
 
 _LARGEST = 4096  # bytes of a datagram
 _MOST = 1000  # datagrams taken at once
-_PAUSE_S = 0.1
+_PAUSE_S = 0.25
 
 LOGGER = logging.getLogger(__name__)
 

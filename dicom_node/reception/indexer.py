@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dicom_node.archive.files import ObjectStore, Segment
-from dicom_node.archive.header import check_seal, identify, read_header
+from dicom_node.archive.header import check_seal, header_of, identify
 from dicom_node.archive.index import Arrival, Index, Rejection
+from dicom_node.archive.likeness import Likeness
 from dicom_node.errors import DicomNodeError, LedgerError
 
 LOGGER = logging.getLogger(__name__)
 
-GROUP_OBJECTS = 256
-GROUP_SECONDS = 0.2
-GATHER_SECONDS = 0.25  # while objects flow, to add many in one transaction; the end of their association ends it
+GROUP_OBJECTS = 1000
+GROUP_SECONDS = 0.3
+GATHER_SECONDS = 0.6  # while objects flow, to add many in one transaction; the end of their association ends it
 POLL_SECONDS = 0.5
 PASS_SECONDS = 10.0  # a pass ends after about so long, to show that it lives
 UNREADABLE_SECONDS = 30.0  # a file that the disk does not give is asked for again after so long
@@ -42,8 +43,9 @@ class Indexer:
         self._index = index
         self._store = store
         self._hints = hints
-        self._known: dict[Segment, set[Path]] = {}  # objects that stand in the index, of segments not sealed yet
-        self._unreadable: dict[Path, float] = {}  # when to try again, by the monotonic clock
+        self._likeness = Likeness()
+        self._known: dict[Segment, set[str]] = {}  # objects that stand in the index, of segments not sealed yet
+        self._unreadable: dict[str, float] = {}  # when to try again, by the monotonic clock
         self._ended: dict[str, datetime] = {}  # associations whose series are to be told once they are all indexed
         self._behind = True  # whether files may be waiting
         self._first = frozenset(store.unsealed())  # segments from before; the machine may have stopped meanwhile
@@ -84,32 +86,34 @@ class Indexer:
         added, until = 0, time.monotonic() + PASS_SECONDS
         for segment in self._store.unsealed():
             complete = self._store.finished(segment)
-            known = self._known_of(segment)
-            new = [path for path in segment.objects() if path not in known]
-            known.update(self._also_known(new))
-            for group in self._groups((path for path in new if path not in known), sealed=segment in self._first):
-                self._add(group)
-                known.update(self._store.absolute(item.path) for item in group)
-                added += len(group)
+            names = segment.names()
+            known = self._known_of(segment, names)
+            new = [name for name in names if name not in known]
+            known.update(self._also_known(segment, new))
+            todo = (segment.path / name for name in new if name not in known)
+            for group in self._groups(todo, sealed=segment in self._first):
+                indexed = self._add(group)
+                known.update(path.rpartition("/")[2] for path in indexed)
+                added += len(indexed)
                 if time.monotonic() > until:
                     return added, False
-            if complete and known.issuperset(segment.objects()):
+            if complete and known.issuperset(names):
                 self._store.seal(segment)
                 self._known.pop(segment, None)
         return added, True
 
-    def _known_of(self, segment: Segment) -> set[Path]:
+    def _known_of(self, segment: Segment, names: list[str]) -> set[str]:
         if segment not in self._known:
-            self._known[segment] = self._in_index(segment.objects())
+            self._known[segment] = self._in_index(segment, names)
         return self._known[segment]
 
-    def _also_known(self, new: list[Path]) -> set[Path]:
+    def _also_known(self, segment: Segment, new: list[str]) -> set[str]:
         """What another node has put into the index meanwhile; a node alone knows what it has put there itself."""
-        return self._in_index(new) if self._shared and new else set()
+        return self._in_index(segment, new) if self._shared and new else set()
 
-    def _in_index(self, paths: list[Path]) -> set[Path]:
-        found = self._index.known([self._store.relative(path) for path in paths])
-        return {self._store.absolute(path) for path in found}
+    def _in_index(self, segment: Segment, names: list[str]) -> set[str]:
+        folder = self._store.relative(segment.path)
+        return {path.rpartition("/")[2] for path in self._index.known([f"{folder}/{name}" for name in names])}
 
     def _groups(self, paths: Iterator[Path], *, sealed: bool) -> Iterator[list[Arrival | Rejection]]:
         """Objects to be added together. ``sealed``: their seals are to be looked at."""
@@ -127,15 +131,15 @@ class Indexer:
 
     def _read(self, path: Path, sealed: bool) -> Arrival | Rejection | None:
         """One object for the index; None when the disk does not give it now."""
-        if self._unreadable.get(path, 0.0) > time.monotonic():
+        relative = self._store.relative(path)
+        if self._unreadable.get(relative, 0.0) > time.monotonic():
             return None
         try:
             if sealed:
                 check_seal(path)
-            return Arrival(self._store.relative(path), read_header(path))
+            return Arrival(relative, header_of(self._likeness.read(path), path))
         except OSError as error:
-            LOGGER.error("%s cannot be read, and is tried again: %s", path, error)
-            self._unreadable[path] = time.monotonic() + UNREADABLE_SECONDS
+            self._put_off(relative, error)
             return None
         except DicomNodeError as error:
             return self._rejection(path, error.reason, error.message, error.remedy, *identify(path))
@@ -143,24 +147,35 @@ class Indexer:
             LOGGER.exception("%s: unforeseen", path)
             return self._rejection(path, "unforeseen", f"{type(error).__name__}: {error}", "report this as an error")
 
-    def _add(self, group: list[Arrival | Rejection]) -> None:
+    def _put_off(self, path: str, error: OSError) -> None:
+        LOGGER.error("%s cannot be read, and is tried again: %s", path, error)
+        self._unreadable[path] = time.monotonic() + UNREADABLE_SECONDS
+
+    def _add(self, group: list[Arrival | Rejection]) -> list[str]:
+        """Put a group into the index; the paths of those that stand in it now."""
         try:
             self._index.add(group)
-            return
+            return [item.path for item in group]
         except LedgerError:
             raise
         except Exception:
             LOGGER.exception("a group of %d objects could not be added; each is added alone", len(group))
-        for item in group:
-            try:
-                self._index.add([item])
-            except LedgerError:
-                raise
-            except Exception as error:
-                LOGGER.exception("%s: unforeseen", item.path)
-                message = f"{item.path} cannot be put into the index: {type(error).__name__}: {error}"
-                path = self._store.absolute(item.path)
-                self._index.add([self._rejection(path, "unforeseen", message, "report this as an error")])
+        return [item.path for item in group if self._add_alone(item)]
+
+    def _add_alone(self, item: Arrival | Rejection) -> bool:
+        try:
+            self._index.add([item])
+        except LedgerError:
+            raise
+        except OSError as error:  # it is compared with what came before it
+            self._put_off(item.path, error)
+            return False
+        except Exception as error:
+            LOGGER.exception("%s: unforeseen", item.path)
+            message = f"{item.path} cannot be put into the index: {type(error).__name__}: {error}"
+            path = self._store.absolute(item.path)
+            self._index.add([self._rejection(path, "unforeseen", message, "report this as an error")])
+        return True
 
     def _rejection(
         self, path: Path, reason: str, message: str, remedy: str, study_uid: str = "", sop_uid: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+
+from isal.isal_zlib import crc32
 
 from dicom_node.archive.files import Reservation, SegmentWriter
 from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
@@ -72,7 +73,7 @@ class FileSink:
         if self._seal_at is not None:
             for view in views:
                 self._size += len(view)
-                self._crc = zlib.crc32(view, self._crc)
+                self._crc = crc32(view, self._crc)
         if self._meta:
             views, self._meta = [self._meta, *views], b""
         self._reservation.write(views)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from dicom_node.archive.files import Reservation, SegmentWriter
 from dicom_node.archive.header import read_header
-from dicom_node.archive.part10 import EXPLICIT_LITTLE, Element, begin_data_set, read_meta, text_of
+from dicom_node.archive.part10 import EXPLICIT_LITTLE, begin_data_set, read_meta, text_of
 from dicom_node.archive.receipt import Receipt, file_meta
+from dicom_node.archive.walk import Element
 from dicom_node.domain.study import Header
 from dicom_node.errors import HeaderError, InputError, NotDicomError
 

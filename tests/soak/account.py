@@ -47,9 +47,9 @@ def stored_files(store: ObjectStore) -> list[Path]:
 
 
 def await_index(database: Database, store: ObjectStore, patience_s: float = 60.0) -> None:
-    """Wait until every file has its row, or none is added any more; :func:`settle` then tells which have none."""
+    """Wait until every file has its row and digest, or none gets one; :func:`settle` then tells which have none."""
     reached, deadline = -1, time.monotonic() + patience_s
-    while (rows := len(_rows(database))) != len(stored_files(store)) and time.monotonic() < deadline:
+    while (rows := _complete(database)) != len(stored_files(store)) and time.monotonic() < deadline:
         if rows > reached:
             reached, deadline = rows, time.monotonic() + patience_s
         time.sleep(0.2 + rows / 5000)  # looking costs more, the more there is
@@ -86,6 +86,11 @@ def settle(database: Database, store: ObjectStore, sent: Mapping[str, str], ackn
             "half objects left": sorted(str(path) for path in store.places.objects.rglob("*.part")),
         },
     )
+
+
+def _complete(database: Database) -> int:
+    """Rows that lack nothing; those of rejected objects never have a digest."""
+    return sum(bool(digest) or state == "rejected" for _, digest, state, _ in _rows(database).values())
 
 
 def _rows(database: Database) -> dict[str, tuple[str, str, str, str]]:

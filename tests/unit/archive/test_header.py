@@ -18,7 +18,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
-from dicom_node.archive import part10
+from dicom_node.archive import walk
 from dicom_node.archive.header import identify, read_header
 from dicom_node.archive.part10 import read_part10
 from dicom_node.errors import DicomNodeError, HeaderError, NotDicomError
@@ -296,8 +296,8 @@ def test_what_is_read_at_once_is_what_is_read_step_by_step(archive: Any, tmp_pat
 
     at_once = outcome()
     with pytest.MonkeyPatch.context() as slow:
-        slow.setattr(part10._Walk, "_take_short", lambda self: None)
-        slow.setattr(part10._Walk, "_leap", lambda self, implicit: False)
+        slow.setattr(walk.Walk, "_take_short", lambda self: None)
+        slow.setattr(walk.Walk, "_leap", lambda self, implicit: False)
         assert outcome() == at_once
 
 

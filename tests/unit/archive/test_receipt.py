@@ -47,7 +47,7 @@ def test_any_identifier_gives_a_group_whose_length_is_right(sop_instance: bytes,
     length = int.from_bytes(meta[140:144], "little")
     assert len(meta) == 144 + length
     assert length % 2 == 0
-    assert json.loads(receipt.to_json())["peer"] == peer
+    assert json.loads(read(meta).file_meta.PrivateInformation)["peer"] == peer
 
 
 @given(peer=st.text(max_size=60), size=st.integers(0, 10**15 - 1), crc=st.integers(0, 2**32 - 1))
@@ -63,5 +63,6 @@ def test_the_seal_has_its_place_whatever_the_peer_is_called(peer: str, size: int
 
 def test_times_of_another_zone_are_written_in_utc() -> None:
     there = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=9)))
-    receipt = Receipt("A", "B", "p", "a", there)
-    assert json.loads(receipt.to_json())["received"] == "2026-01-01T18:04:05.000+00:00"
+    meta = file_meta(CT, b"1.2.3", ExplicitVRLittleEndian, Receipt("A", "B", "p", "a", there))
+    told = json.loads(read(meta).file_meta.PrivateInformation)
+    assert told["received"] == "2026-01-01T18:04:05.000+00:00"

@@ -15,7 +15,7 @@ from sqlalchemy import update
 from dicom_node.archive import succession
 from dicom_node.archive.database import Database, db_later
 from dicom_node.archive.results import Outcome
-from dicom_node.archive.schema import job, study
+from dicom_node.archive.schema import instance, job, series, study
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.fitness import Needs
 from dicom_node.domain.job import JobState, Priority
@@ -99,6 +99,31 @@ def test_rule_that_waits_looks_again_by_itself(database: Database) -> None:
     while not bench.ledger.jobs() and datetime.now(UTC) < deadline:
         bench.planner.tick()
     assert len(bench.ledger.jobs()) == 1
+
+
+def test_a_study_whose_images_arrive_is_looked_at_seldom_until_a_series_is_whole(bench: Bench) -> None:
+    bench.show(view(instances=20, ready=False), quiet_s=0.0)
+    looks: list[int] = []
+    look = bench.planner._study_view
+    bench.planner._study_view = lambda study_id: looks.append(study_id) or look(study_id)  # type: ignore[func-returns-value]
+    for _ in range(3):
+        bench.show(view(instances=20, ready=False), quiet_s=0.0)
+    assert looks == []
+    with bench.database.write() as connection:
+        connection.execute(update(series).values(state="ready"))
+    bench.show(view(instances=20), quiet_s=0.0)
+    assert len(looks) == 1
+
+
+def test_no_job_is_planned_on_images_without_digests(bench: Bench) -> None:
+    bench._store(view())
+    with bench.database.write() as connection:
+        connection.execute(update(instance).where(instance.c.id == 7).values(digest=""))
+    assert bench.show(view()) == 0
+    assert "waits for the digests" in bench.outcome()
+    with bench.database.write() as connection:
+        connection.execute(update(instance).values(digest="x"))
+    assert bench.show(view()) == 1
 
 
 def test_rule_that_waits_is_not_forgotten_by_the_next_planner(database: Database) -> None:

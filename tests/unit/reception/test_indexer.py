@@ -12,8 +12,10 @@ from pydicom.dataset import Dataset
 
 from dicom_node.archive.files import OBJECTS_PER_SEGMENT, ObjectStore
 from dicom_node.archive.index import Arrival, Index
+from dicom_node.archive.likeness import Likeness
 from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
 from dicom_node.archive.schema import instance, series, study
+from dicom_node.domain.study import Header
 from dicom_node.errors import LedgerError
 from dicom_node.reception.indexer import GATHER_SECONDS, Indexer
 
@@ -161,16 +163,16 @@ def test_it_waits_a_little_for_more_while_objects_flow(archive: Any, indexer: In
 
     assert indexer.tick() == 3
     assert len(hints.asked) == 4
-    assert all(0 < asked <= GATHER_SECONDS for asked in hints.asked[1:])
+    assert all(0 < asked < GATHER_SECONDS + 0.001 for asked in hints.asked[1:])
 
 
 def test_an_object_nobody_foresaw_is_rejected(archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.put(archive.image(1))
 
-    def surprised(path: Path) -> None:
+    def surprised(self: Likeness, path: Path) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr("dicom_node.reception.indexer.read_header", surprised)
+    monkeypatch.setattr(Likeness, "read", surprised)
     indexer.tick()
     assert archive.rows(instance)[0].reason == "unforeseen: ZeroDivisionError: surprise"
 
@@ -195,11 +197,11 @@ def test_an_object_the_index_cannot_take_does_not_keep_out_its_neighbours(
 def test_a_failing_read_is_tried_again_later(archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
     archive.put(archive.image(1))
 
-    def fails(path: Path) -> None:
+    def fails(self: Likeness, path: Path) -> None:
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr("dicom_node.reception.indexer.read_header", fails)
+        broken.setattr(Likeness, "read", fails)
         assert indexer.tick() == 0
     assert indexer.tick() == 0  # not yet
     monkeypatch.setattr("dicom_node.reception.indexer.time.monotonic", lambda: 1e12)
@@ -259,3 +261,23 @@ def test_revisions_are_settled_once_nothing_new_comes(archive: Any, indexer: Ind
     for _ in range(3):
         indexer.tick()
     assert archive.rows(series)[0].attributes["AccessionNumber"] == "A2"
+
+
+def test_an_object_that_came_before_and_is_not_given_now_is_waited_for(
+    archive: Any, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.put(archive.image(1))
+    indexer.tick()
+    archive.put(archive.image(1))
+    archive.put(archive.image(2))
+
+    def fails(header: Header, path: Path) -> Header:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dicom_node.archive.index.with_digests", fails)
+        assert indexer.tick() == 1
+    assert [row.state for row in archive.rows(instance)] == ["current", "current"]
+    monkeypatch.setattr("dicom_node.reception.indexer.time.monotonic", lambda: 1e12)
+    assert indexer.tick() == 1
+    assert [row.state for row in archive.rows(instance)] == ["current", "current", "superseded"]

@@ -342,7 +342,6 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("origin", sa.String(length=16), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("pixel_digest", sa.String(length=64), nullable=False),
         sa.Column("transfer_syntax", sa.String(length=64), nullable=False),
         sa.Column("plane", sa.JSON(), nullable=True),
         sa.Column("frames", sa.Integer(), nullable=False),
@@ -365,6 +364,13 @@ def upgrade() -> None:
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_instance_series_id_state"), ["series_id", "state"], unique=False)
         batch_op.create_index(batch_op.f("ix_instance_state"), ["state"], unique=False)
+        batch_op.create_index(
+            "ix_instance_undigested",
+            ["series_id"],
+            unique=False,
+            sqlite_where=sa.text("digest = '' AND state <> 'rejected'"),
+            postgresql_where=sa.text("digest = '' AND state <> 'rejected'"),
+        )
 
     op.create_table(
         "rejection",
