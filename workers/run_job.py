@@ -41,7 +41,7 @@ from dicom_node.errors import (
 from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
-from workers.inference import scope, statements
+from workers.inference import rungs, scope, statements
 from workers.inference.evaluations import evaluate
 from workers.inference.measurements import measure
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
@@ -95,7 +95,7 @@ class Worker:
             ledger=ledger,
             store=ObjectStore(settings.node.data_dir),
             catalogue=Catalogue.load(settings),
-            hosts=HostPool(device),
+            hosts=HostPool(device, remembered=settings.node.data_dir / rungs.FILE),
             name=this_process(),
         )
 

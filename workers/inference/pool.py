@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ from dicom_node.errors import ModelOutOfMemory
 from workers import device as devices
 from workers.inference.alignment import aligned
 from workers.inference.hosts import HostProcess, Watch
+from workers.inference.rungs import Rungs
 from workers.inference.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -54,13 +56,23 @@ class ModelOutput:
 class HostPool:
     """Runs bundles, each in a process of its own. One run at a time."""
 
-    def __init__(self, device: str = "auto", *, maximum_hosts: int = 4, memory_mb: int | None = None) -> None:
-        """``device``: auto, cpu, cuda or cuda:<index>. ``memory_mb``: what all hosts may hold together."""
+    def __init__(
+        self,
+        device: str = "auto",
+        *,
+        maximum_hosts: int = 4,
+        memory_mb: int | None = None,
+        remembered: Path | None = None,
+    ) -> None:
+        """``device``: auto, cpu, cuda or cuda:<index>. ``memory_mb``: what all hosts may hold together.
+
+        ``remembered``: the file that keeps where memory sufficed across restarts (:mod:`workers.inference.rungs`).
+        """
         self._device = devices.settled(device)
         self.maximum_hosts = maximum_hosts
         self._memory_mb = memory_mb or int(_SHARE_OF_MACHINE * _machine_mb())
         self._hosts: OrderedDict[str, HostProcess] = OrderedDict()  # by digest; least recently used first
-        self._rungs: dict[tuple[str, tuple[int, int, int]], int] = {}  # by digest and shape: where memory sufficed
+        self._rungs = Rungs(self._device, remembered)
         self._lock = threading.Lock()
 
     def warm(self, contract: ModelContract, cancelled: Callable[[], bool] | None = None) -> None:
@@ -104,11 +116,11 @@ class HostPool:
             host = self._host(contract, until, told, asked)
             try:
                 watch = _watch("compute", contract.resources.time_limit_s, until, told, asked)
-                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(shape, 0))
-                self._rungs[shape] = rung
+                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(*shape))
+                self._rungs.put(*shape, rung)
             except BaseException as error:
                 if isinstance(error, ModelOutOfMemory):
-                    self._rungs[shape] = self._rungs.get(shape, 0) + 1  # the next attempt begins lower
+                    self._rungs.put(*shape, self._rungs.get(*shape) + 1)  # the next attempt begins lower
                 self._discard(contract.digest)
                 raise
             timings = dict.fromkeys(host.seconds, 0.0) if warm else host.seconds.copy()

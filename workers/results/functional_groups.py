@@ -59,6 +59,12 @@ def references(tag: int, images: Iterable[Dataset]) -> RawDataElement:
     return sequence(tag, map(reference, images))
 
 
+def referenced_series(uid: str, images: Iterable[Dataset]) -> RawDataElement:
+    """Referenced Series Sequence (0008,1115) of one series."""
+    instances = _element(0x0008114A, b"SQ", references(0x0008114A, images).value or b"")
+    return sequence(0x00081115, (instances + _text(0x0020000E, b"UI", uid),))
+
+
 def reference(image: Dataset) -> bytes:
     """An item that refers to the object of an image."""
     return _text(0x00081150, b"UI", str(image.SOPClassUID)) + _text(0x00081155, b"UI", str(image.SOPInstanceUID))

@@ -11,7 +11,11 @@ import numpy.typing as npt
 from pydicom.encaps import encapsulate
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 
+from dicom_node.errors import ResultError
+
 Plane = npt.NDArray[Any]
+
+_LONGEST = 0xFFFFFFFE  # bytes; an even number below that of an undefined length
 
 
 class PixelStream(io.BufferedIOBase):
@@ -70,9 +74,19 @@ class PixelStream(io.BufferedIOBase):
 
 
 def native(planes: Callable[[], Iterable[Plane]], count: int, pixels: int, bits: int) -> PixelStream:
-    """Pixel Data of ``count`` frames of so many ``pixels``, in 1 or 8 bits each, Little Endian."""
+    """Pixel Data of ``count`` frames of so many ``pixels``, in 1 or 8 bits each, Little Endian.
+
+    Raises:
+        ResultError: ``too-large``: their length does not fit into 32 bits (PS3.5 7.1).
+    """
     size = (count * pixels * bits + 7) // 8
     pad = size % 2
+    if size + pad > _LONGEST:
+        raise ResultError(
+            f"{count} frames of {pixels} pixels are {size / 1e9:.1f} GB, more than one object holds uncompressed",
+            reason="too-large",
+            remedy="have the model name fewer segments, or crop what it gives",
+        )
     frames = _packed if bits == 1 else _plain
     return PixelStream(size + pad, lambda: _padded(frames(planes()), pad))
 

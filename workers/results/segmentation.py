@@ -176,10 +176,7 @@ def _refer(dataset: Dataset, source: Source) -> None:
     """Have the object list each object it was made of once, and lie in their frame of reference."""
     first = source.images[0]
     listed = objects(source.images)
-    series = Dataset()
-    series.SeriesInstanceUID = source.series_instance_uid
-    series[0x0008114A] = functional_groups.references(0x0008114A, listed)
-    dataset.ReferencedSeriesSequence = [series]
+    dataset[0x00081115] = functional_groups.referenced_series(source.series_instance_uid, listed)
     dataset[0x00082112] = functional_groups.references(0x00082112, listed)
     if is_placed(first):
         dataset.FrameOfReferenceUID = first.FrameOfReferenceUID

@@ -6,21 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from image_series import ct_series, enhanced, write
+from peers import run_peer
 from pydicom import Dataset, dcmread
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 from readers import errors_of_dciodvfy, masks_of_dcmqi, voxels_of_mask
-from result_cases import CONTEXT, contract, findings_on, series
+from result_cases import CONTEXT, blobs, contract, findings_on, series
 
+from dicom_node.archive.documents import part_10
 from dicom_node.domain.finding import Findings
 from dicom_node.domain.grid import VoxelGrid
 from workers.inference.volume import Volume, load_volume
 from workers.results.encode import encode
+from workers.results.planes import Encoding, Fractions, LabelMap
 from workers.results.readback import check
+from workers.results.segmentation import build
+from workers.results.source import local_time, read
 
 pytestmark = pytest.mark.peer
 # Each example runs three programs of others.
@@ -107,6 +114,50 @@ def test_each_frame_of_a_multi_frame_source_is_named(tmp_path: Path) -> None:
         assert group.PlanePositionSequence[0].ImagePositionPatient[2] == positions[reference.ReferencedFrameNumber]
     listed = seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert [item.ReferencedSOPInstanceUID for item in listed] == ["2.25.101.900"]
+
+
+def test_segments_that_share_slices_of_a_multi_frame_source(tmp_path: Path) -> None:
+    volume = load_volume(write([enhanced(complete(ct_series(np.zeros((3, 10, 12), np.int16))))], tmp_path / "source"))
+    label_map = blobs((3, 10, 12))
+
+    seg = written(volume, findings_on(volume.headers, label_map), tmp_path / "out")
+
+    masks = masks_of_dcmqi(seg, tmp_path / "nrrd")
+    for number in (1, 2):
+        indices = np.round(volume.grid.lps_to_index(voxels_of_mask(masks[number]))).astype(int)
+        assert set(map(tuple, indices)) == set(map(tuple, np.argwhere(label_map == number)))
+
+
+@pytest.mark.parametrize("multi_frame", [False, True])
+@pytest.mark.parametrize("encoding", [Encoding.LABELMAP, Encoding.FRACTIONAL])
+def test_other_encodings_are_valid_and_in_place(tmp_path: Path, encoding: Encoding, multi_frame: bool) -> None:
+    images = complete(ct_series(np.zeros((4, 10, 12), np.int16)))
+    volume = load_volume(write([enhanced(images)] if multi_frame else images, tmp_path / "source"))
+    label_map = blobs((4, 10, 12))
+    findings = findings_on(volume.headers, label_map)
+    shares = [np.where(label_map == number, 0.5, 0.0) for number in (1, 2)]
+    planes = Fractions(shares) if encoding is Encoding.FRACTIONAL else LabelMap(findings)
+    images_read = read(volume.headers)
+    made = build(findings, contract(), images_read, CONTEXT, local_time(images_read, CONTEXT), planes)
+    seg = tmp_path / "seg.dcm"
+    seg.write_bytes(part_10(made, (), "TEST", made.file_meta.TransferSyntaxUID))
+
+    assert errors_of_dciodvfy(seg) == []
+    opened = hd.seg.segread(seg)
+    assert opened.segmentation_type.value == encoding
+    held = opened.get_volume(combine_segments=encoding is Encoding.LABELMAP, rescale_fractional=True)
+    back = np.asarray(held.array)[::-1]  # highdicom's slices descend
+    if encoding is Encoding.LABELMAP:
+        told = run_peer("segimage2itkimage", "-t", "nrrd", "--inputDICOM", seg, "--outputDirectory", tmp_path)
+        (merged,) = tmp_path.glob("*.nrrd")
+        assert told.returncode == 0, told.stderr
+        for number in (1, 2):
+            points = voxels_of_mask(sitk.ReadImage(str(merged)) == number)
+            indices = np.round(volume.grid.lps_to_index(points)).astype(int)
+            assert set(map(tuple, indices)) == set(map(tuple, np.argwhere(label_map == number)))
+        assert np.array_equal(back, label_map[-len(back) :])
+    else:
+        np.testing.assert_allclose(np.moveaxis(back, -1, 0), np.stack(shares)[:, -len(back) :], atol=1 / 255)
 
 
 def test_a_single_slice_has_its_seg(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.encaps import generate_frames
 
+from dicom_node.errors import ResultError
 from workers.results import pixels
 
 
@@ -51,6 +52,13 @@ def test_bits_run_on_from_frame_to_frame(seed: int, count: int, rows: int, colum
 def test_bytes_of_odd_length_end_in_null() -> None:
     frames = np.arange(9, dtype=np.uint8).reshape(3, 1, 3)
     assert pixels.native(lambda: frames, 3, 3, 8).read() == bytes(range(9)) + b"\0"
+
+
+def test_what_one_element_cannot_hold_is_refused() -> None:
+    assert pixels.native(lambda: (), 2**19, 2**15, 1).seek(0, io.SEEK_END) == 2**31
+    with pytest.raises(ResultError) as caught:
+        pixels.native(lambda: (), 2**17, 2**15, 8)
+    assert caught.value.reason == "too-large"
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (16, 16)])
