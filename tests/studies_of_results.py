@@ -170,6 +170,12 @@ class Clinic:
         with self.database.write() as connection:
             connection.execute(update(schema.job).where(schema.job.c.id == job_id).values(useful_until=then))
 
+    def set_version(self, job_id: int, version: str) -> None:
+        """The job was of this version of its model."""
+        with self.database.write() as connection:
+            row = update(schema.job).where(schema.job.c.id == job_id)
+            connection.execute(row.values(model_version=version))
+
     def sent(self, purpose: str) -> dict[str, Dataset]:
         """Destination -> the first object of the parcel for this purpose, as it lies on the disk."""
         return {

@@ -79,3 +79,36 @@ def test_a_job_that_is_not_there_is_bad_news(run: RunCommand, delivered: Clinic)
     ran = run("results", "withdraw", "99", "--reason", "x")
     assert ran.status == 1
     assert "there is no job 99" in ran.error
+
+
+def test_replace_one(run: RunCommand, delivered: Clinic) -> None:
+    told = run("results", "replace", "1", "--reason", "wrong order", "--json").json
+    assert told == {"jobs": [1], "replaced": [{"job": 1, "by_job": 2, "new": True}], "dry_run": False}
+    assert "was planned before, as job 2" in run("results", "replace", "1", "--reason", "wrong order").output
+    job = delivered.ledger.job(2)
+    assert job is not None
+    assert (job.supersedes, str(job.state)) == (1, "queued")
+
+
+def test_a_version_is_not_replaced_by_itself(run: RunCommand, delivered: Clinic) -> None:
+    from dicom_node.catalogue import Catalogue
+    from dicom_node.settings import Settings
+
+    installed = Catalogue.load(Settings()).get("ct_lung_density").version
+    delivered.set_version(1, installed)
+    wanted = ("results", "replace", "--model", "ct_lung_density", "--version", installed, "--reason", "recalled")
+    assert "1 result(s) would be replaced, of jobs: 1" in run(*wanted).output
+    ran = run(*wanted, "--yes")
+    assert (ran.status, "is the version that is installed" in ran.error) == (1, True)
+
+
+def test_all_results_of_a_version_are_replaced(run: RunCommand, delivered: Clinic) -> None:
+    delivered.set_version(1, "0.0.1")
+    wanted = ("results", "replace", "--model", "ct_lung_density", "--version", "0.0.1", "--reason", "recalled", "--yes")
+    assert "is planned as job 2" in run(*wanted).output
+    assert "was planned before, as job 2" in run(*wanted).output
+
+
+def test_a_replacement_must_be_clear_too(run: RunCommand, delivered: Clinic) -> None:
+    assert run("results", "replace", "--reason", "x").status == 2
+    assert "there is no job 99" in run("results", "replace", "99", "--reason", "x").error
