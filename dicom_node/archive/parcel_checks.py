@@ -52,6 +52,8 @@ def check_of(database: Database, record: Parcel, ae_title: str) -> Check:
         sent_from_there = bool(ae_title) and any(each.calling_ae.strip() == ae_title.strip() for each in seen)
         images = _images(connection, of_job.inputs)
         was_there = sent_from_there or _had(connection, row.study_id, record.destination)
+        # What takes a result back has to arrive, also where its images were rejected and are hidden.
+        was_there = was_there and record.purpose is not Purpose.WITHDRAWAL
         corrected, told = _told(connection, database, set_, row.study_id, truth)
     subject = Subject(_said(database, record.artifacts[0].path), images, was_there)
     return Check(set_.id, of_job.rule, subject, corrected, told, truth.divided, row.doubts)

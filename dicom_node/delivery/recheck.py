@@ -19,7 +19,7 @@ from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.reissues import Reissue, reissue
 from dicom_node.delivery.backoff import pause_s
 from dicom_node.delivery.destination import Destinations
-from dicom_node.domain.parcel import Parcel
+from dicom_node.domain.parcel import Parcel, Purpose
 from dicom_node.domain.record import NO_CHANGES, Match, StudyRecord, Subject, Verdict, judge
 from dicom_node.errors import DicomNodeError, InputError, PeerError
 from dicom_node.settings import PeerSettings, Settings
@@ -60,10 +60,10 @@ class Recheck:
             return True
         try:
             check = parcel_checks.check_of(self._database, parcel, peer.ae_title)
-            if check.divided:
+            if check.divided and not _takes_back(parcel):
                 words = "its images were moved into several studies, or to several patients"
                 return self._hold(parcel, "corrected", words, Verdict(Match.CONTRADICTORY, words).difference)
-            if check.told is not None:
+            if check.told is not None and not check.divided:
                 return self._reissue(parcel, check, check.told, "patient, study or order were corrected", "", None)
             return self._asked(parcel, peer, check)
         except InputError as error:
@@ -108,7 +108,8 @@ class Recheck:
     def _untold(self, parcel: Parcel, peer: PeerSettings, check: Check, error: PeerError) -> bool:
         words = f"{peer.name} could not be asked how it has the images: {error.message}"
         verdict = Verdict(Match.UNTOLD, words)
-        if peer.on_silence == "send" or error.reason in _AWAY or Verdict(Match.UNTOLD, "").difference == parcel.cleared:
+        goes = peer.on_silence == "send" or _takes_back(parcel) or error.reason in _AWAY
+        if goes or Verdict(Match.UNTOLD, "").difference == parcel.cleared:
             parcel_checks.note(self._database, parcel.id, words)
             return True
         if check.doubts + 1 < MOST_DOUBTS:
@@ -123,12 +124,13 @@ class Recheck:
         wanted: str = (rule and (rule.on_gone if gone else rule.on_difference)) or (
             peer.on_gone if gone else peer.on_difference
         )
-        if wanted == "send" and verdict.match is not Match.CONTRADICTORY:
+        anew = wanted == "reissue" and bool(verdict.corrections)
+        if (wanted == "send" and verdict.match is not Match.CONTRADICTORY) or (_takes_back(parcel) and not anew):
             parcel_checks.note(self._database, parcel.id, words)
             return True
         if check.doubts + 1 < MOST_DOUBTS:
             return self._doubt(parcel, check, reason, words)
-        if wanted == "reissue" and verdict.corrections:
+        if anew:
             values = {**check.corrected, **verdict.corrections}
             return self._reissue(parcel, check, values, words, peer.name, (peer.name,))
         if wanted == "cancel" and not verdict.partly:
@@ -177,6 +179,11 @@ class Recheck:
         parcel_checks.hold(self._database, parcel.id, error, difference)
         log.warning("parcel %d is held: %s", parcel.id, reason)
         return False
+
+
+def _takes_back(parcel: Parcel) -> bool:
+    """Whether it withdraws a result, which is never held: the result may harm where it is."""
+    return parcel.purpose is Purpose.WITHDRAWAL
 
 
 _REASONS = {

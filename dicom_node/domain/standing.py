@@ -119,15 +119,19 @@ def _working(unfinished: Sequence[JobBrief]) -> Standing:
 
 
 def _done(parcels: Sequence[ParcelBrief]) -> Standing:
+    held = [parcel for parcel in parcels if parcel.state == ParcelState.HELD]
+    if held:
+        words = f"{held[0].what} held back from {held[0].destination}"
+        return Standing(Stand.HELD, _with(words, held[0].message))
     arrived = [parcel for parcel in parcels if parcel.state in _ARRIVED]
     if arrived:
         found = all(parcel.state != ParcelState.SENT for parcel in arrived)
         words = _to_each(arrived, "delivered to")
         return Standing(Stand.DELIVERED, f"{words}, and found there" if found else words)
-    held = [parcel for parcel in parcels if parcel.state == ParcelState.HELD]
-    if held:
-        words = f"{held[0].what} held back from {held[0].destination}"
-        return Standing(Stand.HELD, _with(words, held[0].message))
+    cancelled = [parcel for parcel in parcels if parcel.state == ParcelState.CANCELLED]
+    if cancelled:
+        words = f"{cancelled[0].what} are not sent to {cancelled[0].destination} any more"
+        return Standing(Stand.FINISHED, _with(words, cancelled[0].message))
     return Standing(Stand.FINISHED, "results are here; no rule sends them anywhere")
 
 

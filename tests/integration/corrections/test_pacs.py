@@ -225,5 +225,18 @@ def test_a_split_that_is_told_after_delivery(hospital: Hospital) -> None:
     hospital.assert_exactly_one(PatientID="P-NEW", StudyInstanceUID=OTHER_STUDY, AccessionNumber="A-NEW")
 
 
+def test_a_dicomweb_server_is_asked_by_qido(clinic: Clinic, orthanc: Orthanc) -> None:
+    orthanc.stop()
+    url = orthanc.serve_dicomweb()
+    orthanc.start()
+    web = {"kind": "dicomweb", "url": url, "ae_title": "", "host": "", "port": 0}
+    hospital = Hospital(clinic, orthanc, on_difference="reissue", **web)
+    commit = hospital.start()
+    hospital.change(move)
+    commit()
+    hospital.deliver()
+    hospital.assert_exactly_one(PatientID="P-NEW", StudyInstanceUID=OTHER_STUDY, AccessionNumber="A-NEW")
+
+
 def patients(orthanc: Orthanc) -> list[dict[str, str]]:
     return [each["MainDicomTags"] for each in orthanc.get("/patients?expand")]

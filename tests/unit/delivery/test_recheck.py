@@ -13,6 +13,7 @@ from sqlalchemy import select
 from studies_of_results import Clinic
 
 from dicom_node.archive import schema
+from dicom_node.archive.withdrawals import Withdrawal, withdraw
 from dicom_node.domain.parcel import Parcel, ParcelState
 from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.errors import PeerError
@@ -166,6 +167,26 @@ def test_a_destination_that_never_had_the_images_gets_the_result(clinic: Clinic)
     ward = Ward(clinic, ae_title="ARCHIVE")
     ward.run()
     assert (ward.parcel.state, ward.parcel.record) == (ParcelState.PRESENT, "it does not know the study")
+
+
+def test_what_takes_a_result_back_is_never_held(clinic: Clinic) -> None:
+    ward = Ward(clinic, on_silence="hold", on_gone="cancel")
+    ward.shows()
+    ward.run()
+    withdraw(clinic.database, clinic.desk, Withdrawal(1, "its images were rejected"), ["pacs"], "test")
+    for record in ((), (replace(ward_record(ward), patient_id="P2"),)):
+        ward.peer.record = lambda subject, record=record: record
+        ward.run()
+        assert (ward.parcel.purpose, ward.parcel.state) == ("withdrawal", ParcelState.PRESENT)
+        clinic.parcels.retry(ward.parcel.id, "admin")
+    ward.fails("status")
+    ward.run()
+    assert ward.parcel.state == ParcelState.PRESENT
+
+
+def ward_record(ward: Ward) -> StudyRecord:
+    """The record of a destination that has what it was asked for last."""
+    return as_said(ward.peer.questions[-1])
 
 
 @pytest.mark.parametrize("reason", ["status", "context-refused", "aborted", "stalled", "not-dicom", "too-many", "lost"])

@@ -22,6 +22,7 @@ PRESENT = ParcelBrief(ParcelState.PRESENT, "pacs", 1)
 DUE = ParcelBrief(ParcelState.DUE, "pacs")
 TRIED = ParcelBrief(ParcelState.DUE, "pacs", 3, "connection refused")
 REFUSED = ParcelBrief(ParcelState.REFUSED, "pacs", 1, "SOP class not supported")
+GONE = ParcelBrief(ParcelState.CANCELLED, "pacs", 0, "its images are gone")
 WITHHELD = ParcelBrief(ParcelState.HELD, "pacs", 0, "a person holds it")
 
 
@@ -47,6 +48,8 @@ def _stand(
         ),
         ([DONE], [REFUSED], Standing(Stand.UNDELIVERED, "pacs refused the results: SOP class not supported")),
         ([DONE], [WITHHELD], Standing(Stand.HELD, "results held back from pacs: a person holds it")),
+        ([DONE], [SENT, WITHHELD], Standing(Stand.HELD, "results held back from pacs: a person holds it")),
+        ([DONE], [GONE], Standing(Stand.FINISHED, "results are not sent to pacs any more: its images are gone")),
         ([DONE, RUNNING], [SENT], Standing(Stand.RUNNING, "lungs runs: infer")),
         ([QUEUED], [], Standing(Stand.QUEUED, "lungs waits for a worker")),
         ([FAILED, RUNNING], [SENT], Standing(Stand.FAILED, "lungs failed: no geometry")),
