@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pydicom
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive import events, withdrawals
@@ -145,41 +145,36 @@ def current_sets(database: Database, study_id: int) -> tuple[int, ...]:
         return tuple(int(found) for found in connection.execute(statement).scalars())
 
 
-def stragglers(database: Database, desk: Desk, understand_notes: Collection[str], by: str) -> int:
+def stragglers(database: Database, desk: Desk, understand_notes: Collection[str]) -> int:
     """Take back what reached one more destination, since a courier was at it when it was written anew."""
+    told, to = result_set.alias(), parcel.alias()
+    known = (
+        exists()
+        .where(told.c.job_id == result_set.c.job_id, to.c.result_set_id == told.c.id)
+        .where(to.c.destination == parcel.c.destination)
+        .where(told.c.profile.in_(withdrawals.profiles_for(result_set.c.profile)))
+    )
     cancelled = (
-        select(parcel, result_set.c.profile, result_set.c.job_id, result_set.c.manifest)
+        select(parcel.c.destination, parcel.c.error, parcel.c.taken, parcel.c.result_set_id)
         .join(result_set, result_set.c.id == parcel.c.result_set_id)
-        .where(parcel.c.state == ParcelState.CANCELLED, result_set.c.purpose != Purpose.WITHDRAWAL)
+        .where(parcel.c.state == ParcelState.CANCELLED, result_set.c.purpose != Purpose.WITHDRAWAL, ~known)
     )
-    done = 0
     with database.read() as connection:
-        late = [each for each in connection.execute(cancelled).all() if _is_late(connection, each)]
+        rows = connection.execute(cancelled).all()
+    late = [each for each in rows if (each.error or {}).get("reason") == REISSUED and each.taken]
+    return sum(_take_back_late(database, desk, each, understand_notes) for each in late)
+
+
+def _take_back_late(database: Database, desk: Desk, late: Any, understand_notes: Collection[str]) -> int:
+    with database.read() as connection:
         now = connection.execute(select(db_now())).scalar_one()
-    for each in late:
-        with database.read() as connection:
-            row = connection.execute(select(job).where(job.c.id == each.job_id)).one()
-            set_ = connection.execute(select(result_set).where(result_set.c.id == each.result_set_id)).one()
-            about = occasion(connection, desk, row, set_id=set_.id)
-        why = str(each.error.get("why", ""))
-        withdrawal = Withdrawal(row.id, why, Title.WRONG_WORKLIST_ENTRY, standing=REISSUED)
-        made = withdrawals.objects(desk, about, withdrawal, (each.destination,), understand_notes, now, set_)
-        with database.write() as connection:
-            done += len(withdrawals.tell(connection, row, made))
-    return done
-
-
-def _is_late(connection: Connection, each: Any) -> bool:
-    """Whether something of a parcel that was replaced arrived, and its destination was not told."""
-    if (each.error or {}).get("reason") != REISSUED or not each.taken:
-        return False
-    told = (
-        select(parcel.c.id)
-        .join(result_set, result_set.c.id == parcel.c.result_set_id)
-        .where(result_set.c.job_id == each.job_id, parcel.c.destination == each.destination)
-        .where(result_set.c.profile.in_(withdrawals.profiles_for(each.profile)))
-    )
-    return connection.execute(told).first() is None
+        set_ = connection.execute(select(result_set).where(result_set.c.id == late.result_set_id)).one()
+        row = connection.execute(select(job).where(job.c.id == set_.job_id)).one()
+        about = occasion(connection, desk, row, set_id=set_.id)
+    withdrawal = Withdrawal(row.id, str(late.error.get("why", "")), Title.WRONG_WORKLIST_ENTRY, standing=REISSUED)
+    made = withdrawals.objects(desk, about, withdrawal, (late.destination,), understand_notes, now, set_)
+    with database.write() as connection:
+        return len(withdrawals.tell(connection, row, made))
 
 
 def _carry_out(connection: Connection, prepared: Prepared, by: str) -> int | None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from dicom_node.archive import documents, events, open_items
 from dicom_node.archive.database import Database, db_now
@@ -22,6 +22,8 @@ from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
 from dicom_node.domain.rejection import Title
 from dicom_node.errors import LedgerError
 
+Profile = TypeVar("Profile", str, ColumnElement[str])
+_REJECTION, _WITHDRAWN = "rejection-", "withdrawn-"
 _ARRIVED = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
 _IS_RESULT = result_set.c.purpose == Purpose.RESULT
 _STANDS = result_set.c.standing != "reissued"  # those that were written anew were taken back then
@@ -143,9 +145,9 @@ def objects(
     return _objects(desk, about, withdrawal, holders_, understand_notes, (now, set_), set_.profile)
 
 
-def profiles_for(profile: str) -> tuple[str, ...]:
-    """Profiles of what takes a set of objects of this profile back."""
-    return f"rejection-{profile}", f"withdrawn-{profile}"
+def profiles_for(profile: Profile) -> tuple[Profile, Profile]:
+    """Profiles of what takes a set of objects of this profile, or of the profile in this column, back."""
+    return _REJECTION + profile, _WITHDRAWN + profile
 
 
 def tell(connection: Connection, row: Any, objects: Mapping[str, tuple[Artifact, tuple[str, ...]]]) -> list[str]:

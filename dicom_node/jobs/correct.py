@@ -40,7 +40,7 @@ class Corrector:
             done += bool(self._withdraw(wanted))
         done += replacements.settle(self._database, self._desk, self._understand_notes, _BY)
         done += sum(self._follow(event) for event in identities.unreached(self._database))
-        return done + reissues.stragglers(self._database, self._desk, self._understand_notes, _BY)
+        return done + reissues.stragglers(self._database, self._desk, self._understand_notes)
 
     def _see_to(self, item: OpenItem) -> bool:
         if item.job_id is None:

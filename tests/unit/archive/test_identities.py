@@ -161,7 +161,7 @@ def test_a_result_of_images_in_two_studies_is_to_be_withdrawn(clinic: Clinic) ->
         (row,) = connection.execute(select(schema.series)).all()
         made = connection.execute(
             schema.series.insert()
-            .values({**row._mapping, "id": None, "series_uid": "1.2.3.4.5"})
+            .values({**row._mapping, "id": row.id + 1, "series_uid": "1.2.3.4.5"})
             .returning(schema.series.c.id)
         ).scalar_one()
         inputs = {

@@ -139,10 +139,10 @@ def test_what_a_person_holds_stays_held(clinic: Clinic) -> None:
 def test_a_courier_that_was_at_it_is_followed(clinic: Clinic) -> None:
     clinic.result()
     write(clinic, wanted())
-    assert stragglers(clinic.database, clinic.desk, NOTES, "test") == 0
+    assert stragglers(clinic.database, clinic.desk, NOTES) == 0
     clinic.parcels.took(1, ["2.25.1"])
-    assert stragglers(clinic.database, clinic.desk, NOTES, "test") == 1
-    assert stragglers(clinic.database, clinic.desk, NOTES, "test") == 0
+    assert stragglers(clinic.database, clinic.desk, NOTES) == 1
+    assert stragglers(clinic.database, clinic.desk, NOTES) == 0
     assert clinic.states("withdrawal") == [("pacs", "due")]
 
 
