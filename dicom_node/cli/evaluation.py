@@ -21,6 +21,12 @@ _SHOWN = (
     ("sensitivity", "sensitivity"),
     ("precision", "precision"),
 )
+_SHOWN_OF_CLASSES = (
+    ("auc", "AUC"),
+    ("sensitivity", "sensitivity"),
+    ("specificity", "specificity"),
+    ("f1", "F1"),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +38,13 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     context: typer.Context,
     name: models.ModelArgument,
-    folder: Annotated[Path, typer.Argument(help="Holds images/ and labels/, with files of the same names.")],
+    folder: Annotated[Path, typer.Argument(help="Holds images/ and labels/ of the same names, or truth.csv.")],
     part: Annotated[str, typer.Option(help="Part of the model's own split: test, validation or training.")] = "",
     plots: Annotated[Path | None, typer.Option(help="Folder for pictures (PNG).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare a model with the truth: overlap, surfaces, volumes, each with its 95 % interval."""
+    """Compare a model with the truth: overlap, surfaces, volumes; of classifiers AUC, sensitivity, specificity, F1."""
     options = [f"--device={device}", *((f"--part={part}",) if part else ())]
     if plots:
         options.append(f"--plots={plots.resolve()}")
@@ -93,12 +99,34 @@ def _worker(
 def _print_evaluation(data: dict[str, Any]) -> None:
     part = f", {data['part']} part of its split" if data["part"] else ""
     output.write(f"{data['model']} {data['version']} on {len(data['cases'])} cases of {data['folder']}{part}")
-    for segment, scores in data["segments"].items():
+    if "classes" in data:
+        _print_classes(data)
+    for segment, scores in data.get("segments", {}).items():
         output.heading(segment)
         rows = [
             (words, scores[score]["mean"], _range(scores[score]), scores[score]["cases"]) for score, words in _SHOWN
         ]
         output.table(("score", "mean", "95 % interval", "cases"), rows)
+
+
+def _print_classes(data: dict[str, Any]) -> None:
+    rows = [
+        (name, *(_with_range(scores[score]) for score, _ in _SHOWN_OF_CLASSES))
+        for name, scores in data["classes"].items()
+    ]
+    output.table(("class", *(words for _, words in _SHOWN_OF_CLASSES)), rows)
+    told = data["calibration"]
+    if told:
+        output.write(
+            f"calibration error {told['ece']:g}; the smallest set of classes that holds 90 % has {told['set_size']:g} "
+            f"and holds the truth in {told['coverage']:.1%}"
+        )
+        right = "" if told["accuracy_of_decided"] is None else f", {told['accuracy_of_decided']:.1%} of these right"
+        output.write(f"decided in {told['decided']:.1%}{right}")
+
+
+def _with_range(score: dict[str, Any]) -> str:
+    return "" if score["mean"] is None else f"{score['mean']:g} ({_range(score)})"
 
 
 def _range(score: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +116,17 @@ def test_nothing_of_one_machine_is_in_the_files() -> None:
         found += [f"{name}: {hit[0]}" for hit in FOREIGN.finditer(text)]
 
     assert not found
+
+
+def test_the_licence_of_everything_that_is_shipped_is_named() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    of_models = list((CHECKOUT / "models").glob("*/LICENSE"))
+    named = {
+        found
+        for file in of_models
+        for found in re.findall(r"SPDX-License-Identifier: (\S+)", file.read_text(encoding="utf-8"))
+    }
+
+    assert set(project["license"].split(" AND ")) == named | {"Apache-2.0"}
+    listed = {file for pattern in project["license-files"] for file in CHECKOUT.glob(pattern)}
+    assert listed == {CHECKOUT / "LICENSE", *of_models}

@@ -2,6 +2,7 @@
 
 images/NAME.nii.gz, or images/NAME/ with the DICOM files of one series
 labels/NAME.nii.gz, or labels/NAME.dcm, a SEG          the label values, or codes, of model.toml
+truth.csv                                              of classifiers: NAME and its class, or a 1 or 0 for each
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def find(folder: Path, names: tuple[str, ...] | None = None) -> tuple[Case, ...]
     Raises:
         InputError: there are none, or one that is wanted has no image or no truth.
     """
-    images, truths = _entries(folder / "images"), _entries(folder / "labels")
+    images, truths = entries(folder / "images"), entries(folder / "labels")
     wanted = names if names is not None else tuple(sorted(images))
     for what, there in (("image", images), ("truth", truths)):
         missing = [name for name in wanted if name not in there]
@@ -120,7 +121,8 @@ def truth_of(case: Case, contract: ModelContract, grid: VoxelGrid) -> Labels:
     return array.astype(np.uint8)
 
 
-def _entries(folder: Path) -> dict[str, Path]:
+def entries(folder: Path) -> dict[str, Path]:
+    """Files and folders of cases by the name of the case."""
     found = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         suffix = next((suffix for suffix in _SUFFIXES if entry.name.endswith(suffix)), None)

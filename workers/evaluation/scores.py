@@ -1,4 +1,4 @@
-"""Truth and result compared: overlap, surfaces and volumes of segments; decisions of classifiers. With intervals.
+"""Truth and result of segmentations compared: overlap, surfaces and volumes. With intervals.
 
 Distances and overlap are MONAI's. Intervals hold 95 % of the means of 2,000 resamples of the cases (percentile
 bootstrap, Efron 1979, doi:10.1214/aos/1176344552), drawn from a fixed seed.
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance, compute_roc_auc
+from monai.metrics import compute_average_surface_distance, compute_dice, compute_hausdorff_distance
 
 RESAMPLES = 2000
 _SEED = 20261126
@@ -52,39 +52,6 @@ def of_segment(found: Array, truth: Array, spacing: Sequence[float]) -> dict[str
     }
 
 
-def of_classes(probabilities: Array, truth: Array, names: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Scores of a classifier, class by class against the others, and ``macro``, their mean.
-
-    ``probabilities`` are (case, class), ``truth`` the number of each case's class. The most probable class is
-    the decision.
-
-    Returns:
-        for each class and ``macro``: ``auc``, ``sensitivity``, ``specificity``, ``f1``, each with its interval.
-    """
-
-    def measure(cases: Array) -> dict[str, dict[str, float]]:
-        decided = probabilities[cases].argmax(1)
-        return {
-            name: _one_class(probabilities[cases, number], decided == number, truth[cases] == number)
-            for number, name in enumerate(names)
-        }
-
-    every = measure(np.arange(len(truth)))
-    drawn = [measure(cases) for cases in _resamples(len(truth))]
-    told: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in (*names, "macro"):
-        chosen = [name] if name != "macro" else list(names)
-        told[name] = {
-            score: _interval(
-                _mean([every[one][score] for one in chosen]),
-                [_mean([draw[one][score] for one in chosen]) for draw in drawn],
-                len(truth),
-            )
-            for score in ("auc", "sensitivity", "specificity", "f1")
-        }
-    return told
-
-
 def summary(cases: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
     """Mean and its interval of each score over the cases that have it; of the volume error also of its size."""
     told = {}
@@ -94,40 +61,19 @@ def summary(cases: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, 
     ]
     for score, column in columns.items():
         values = np.array([value for value in column if value is not None], dtype=np.float64)
-        means = [float(values[chosen].mean()) for chosen in _resamples(len(values))] if len(values) else []
-        told[score] = _interval(float(values.mean()) if len(values) else None, means, len(values))
+        means = [float(values[chosen].mean()) for chosen in resamples(len(values))] if len(values) else []
+        told[score] = interval(float(values.mean()) if len(values) else None, means, len(values))
     return told
 
 
-def _one_class(probability: Array, decided: Array, is_class: Array) -> dict[str, float]:
-    hits = float((decided & is_class).sum())
-    missed, false = float((~decided & is_class).sum()), float((decided & ~is_class).sum())
-    rejected = float((~decided & ~is_class).sum())
-    both = 0 < is_class.sum() < len(is_class)
-    auc = compute_roc_auc(torch.as_tensor(probability), torch.as_tensor(is_class.astype(np.int64))) if both else np.nan
-    return {
-        "auc": float(auc),
-        "sensitivity": _share(hits, hits + missed),
-        "specificity": _share(rejected, rejected + false),
-        "f1": _share(2 * hits, 2 * hits + missed + false),
-    }
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else float("nan")
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    kept = [value for value in values if not np.isnan(value)]
-    return float(np.mean(kept)) if kept else None
-
-
-def _resamples(count: int) -> list[Array]:
+def resamples(count: int) -> list[Array]:
+    """Indices of the cases of each resample; none where there are no cases."""
     generator = np.random.default_rng(_SEED)
     return [generator.integers(0, count, count) for _ in range(RESAMPLES)] if count else []
 
 
-def _interval(mean: float | None, drawn: Sequence[float | None], count: int) -> dict[str, Any]:
+def interval(mean: float | None, drawn: Sequence[float | None], count: int) -> dict[str, Any]:
+    """``mean``, ``low`` and ``high`` of the interval, ``cases``."""
     known = [value for value in drawn if value is not None]
     low, high = np.percentile(known, _PERCENTILES) if known else (None, None)
     number: Callable[[Any], float | None] = lambda value: None if value is None else round(float(value), 4)  # noqa: E731

@@ -54,14 +54,3 @@ def test_an_interval_holds_its_mean_and_shrinks_with_more_cases() -> None:
     assert (few["cases"], many["cases"]) == (8, 64)
     assert scores.summary(rows)["absolute_volume_error_percent"]["mean"] > 0
     assert scores.summary([{"dice": None, "volume_error_percent": None}])["dice"]["mean"] is None
-
-
-def test_a_classifier_is_judged_class_by_class() -> None:
-    truth = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    first = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.3, 0.2, 0.1])
-    told = scores.of_classes(np.stack([first, 1 - first], 1), truth, ("clean", "spoilt"))
-
-    assert told["clean"]["sensitivity"]["mean"] == told["clean"]["specificity"]["mean"] == 0.75
-    assert told["clean"]["f1"]["mean"] == 0.75
-    assert told["clean"]["auc"]["mean"] == pytest.approx(15 / 16, abs=1e-4)
-    assert told["macro"]["auc"]["low"] <= told["macro"]["auc"]["mean"] <= told["macro"]["auc"]["high"]
