@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from installed_node import InstalledNode
 from mr_series import hippocampus_case, write_stack
-from peers import Orthanc, storescu
+from peers import Orthanc, storescu, wait_until
 from pydicom.uid import generate_uid
 from readers import errors_of_dciodvfy, measurements_of, the_result, voxels_of_seg
 from small_series import small_series, write
@@ -27,6 +28,31 @@ all = ['Modality == "MR"']
 trigger = "study"
 send_to = ["pacs"]
 """
+
+
+AFTER_QUALITY = (
+    RULES
+    + """
+after = { rule = "quality", finding = "clean" }
+[[rules]]
+name = "quality"
+model = "mr_quality"
+all = ['Modality == "MR"']
+trigger = "study"
+send_to = ["pacs"]
+"""
+)
+
+
+@pytest.fixture
+def careful_node(installed: Path, pacs: Orthanc, tmp_path: Path) -> Iterator[InstalledNode]:
+    """One that outlines what the quality model calls clean."""
+    served = InstalledNode(installed, tmp_path / "node", pacs, AFTER_QUALITY)
+    try:
+        served.start()
+        yield served
+    finally:
+        served.stop()
 
 
 @pytest.fixture
@@ -85,3 +111,32 @@ def test_a_child_is_not_evaluated_and_everyone_is_told_why(
     assert (answer["meaning"], answer["presence"]) == ("Hippocampus", "not evaluated")
     assert "PatientAge is 009Y, less than 18 years" in answer["reason"]
     assert [made["kind"] for made in job["artifacts"]] == ["sr"]
+
+
+def test_what_is_spoilt_is_outlined_only_on_a_person_s_word(
+    careful_node: InstalledNode, pacs: Orthanc, test_data: Path, tmp_path: Path
+) -> None:
+    image, _, affine = hippocampus_case(test_data, json.loads(SPLIT.read_text(encoding="utf-8"))["test"][6])
+    noise = np.random.default_rng(4).normal(0, 0.2 * np.percentile(image, 99), (2, *image.shape))
+    studies = {}
+    for name, volume in (("clean", image), ("noisy", np.hypot(image + noise[0], noise[1]))):
+        studies[name] = generate_uid()
+        folder = write_stack(volume, affine, tmp_path / name, "coronal", StudyInstanceUID=studies[name])
+        assert storescu(pacs.dicom_port, *folder.iterdir(), called=pacs.aet).returncode == 0
+        careful_node.send(*folder.iterdir())
+
+    story = careful_node.await_story(studies["clean"], "delivered")
+    assert sorted((job["model"], job["state"]) for job in story["jobs"]) == [
+        ("mr_hippocampus", "done"),
+        ("mr_quality", "done"),
+    ]
+    (quality,) = [job for job in story["jobs"] if job["model"] == "mr_quality"]
+    assert [found["name"] for found in quality["classes"] if found["presence"] == "present"] == ["clean"]
+
+    def held() -> dict[str, Any] | None:
+        told = careful_node.story(studies["noisy"]) or {"jobs": []}
+        return next((job for job in told["jobs"] if job["model"] == "mr_hippocampus"), None)
+
+    job = wait_until(held, "the outline to be held back", seconds=120)
+    assert job["state"] == "waiting"
+    assert "Excessive noise is present (mr_quality, job" in job["question"]

@@ -1,20 +1,25 @@
-"""What is served: several networks, trained from different seeds, that look at the image and at its mirror image."""
+"""What is served: several networks that look at the image and its mirror image, in place and moved by a voxel."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 
 import torch
 
 from .network import HippocampusNet
 
 # Axes of (batch, channel, W, H, D) in RAS.
-_ACROSS, _ALONG, _UP = 2, 3, 4
+_AXES = _ACROSS, _ALONG, _UP = 2, 3, 4
 # Trained by Dice, the members outline too much where unsure; so weighed, volumes of the validation cases are right.
-_WEIGHT_OF_BACKGROUND = 3.0
+_WEIGHT_OF_BACKGROUND = 2.0
+# Voxels along each axis: a network that folds voxels sees another image when all have moved by one.
+_SHIFTS = (0, 1)
 _SURER_BY = 0.03  # in mean probability, before the image is believed against the header
 
 
 class Ensemble(torch.nn.Module):
-    """Mean probability over members and mirror images.
+    """Mean probability over members, mirror images and shifts; full and folded networks count alike.
 
     The members know anterior from posterior and up from down, and were trained on left and right alike. Where the
     header has turned such an axis round, as converters do, the anatomy is found all the same: the image is read in
@@ -22,19 +27,26 @@ class Ensemble(torch.nn.Module):
 
     Parameters
     ----------
-    members
-        Number of networks; the state dict holds each under ``members.<index>``.
+    folds
+        Kind of each network, as in ``HippocampusNet``; the state dict holds each under ``members.<index>``.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, folds: Sequence[int]) -> None:
         super().__init__()
-        self.members = torch.nn.ModuleList(HippocampusNet() for _ in range(members))
+        self.folds = list(folds)
+        self.members = torch.nn.ModuleList(HippocampusNet(fold) for fold in folds)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Probabilities (1, 3, W, H, D) of an image in RAS (1, 1, W, H, D) at 1 mm, normalised and padded."""
         turned = self.posture(image)
-        mean = torch.stack(self.views(torch.flip(image, turned))).mean(0)
-        return torch.flip(weighed(mean), turned)
+        return torch.flip(weighed(self.mean(torch.flip(image, turned))), turned)
+
+    def mean(self, image: torch.Tensor) -> torch.Tensor:
+        """Mean probability over the views of an image; both kinds of network count alike."""
+        views = self.views(image)
+        shares = [1.0 / self.folds.count(fold) for fold in self.folds] * (len(views) // len(self.folds))
+        summed = torch.stack([share * view for share, view in zip(shares, views, strict=True)]).sum(0)
+        return summed / sum(shares)
 
     def posture(self, image: torch.Tensor) -> tuple[int, ...]:
         """The axes to be turned round so that the anatomy lies as the header says; none, unless it plainly does not."""
@@ -44,10 +56,15 @@ class Ensemble(torch.nn.Module):
         return best if sure[best] > sure[()] + _SURER_BY else ()
 
     def views(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """Probabilities by each member, of the image and of its mirror image, all on the grid of ``image``."""
-        mirror = torch.flip(image, (_ACROSS,))
-        straight = [member(image).softmax(1) for member in self.members]
-        return straight + [torch.flip(member(mirror).softmax(1), (_ACROSS,)) for member in self.members]
+        """Probabilities by each member of every view of the image, all on the grid of ``image``."""
+        found = []
+        for across, shift in itertools.product(((), (_ACROSS,)), _SHIFTS):
+            by = (shift,) * len(_AXES)
+            seen = torch.roll(torch.flip(image, across), by, _AXES)
+            for member in self.members:
+                moved = torch.roll(member(seen).softmax(1), tuple(-n for n in by), _AXES)
+                found.append(torch.flip(moved, across))
+        return found
 
 
 def weighed(probabilities: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .ensemble import Ensemble
+from .network import fold_of
 
 
 def merge(members: Sequence[Path], out: Path) -> None:
@@ -17,13 +18,14 @@ def merge(members: Sequence[Path], out: Path) -> None:
     Raises:
         RuntimeError: a file holds the weights of another network.
     """
-    ensemble = Ensemble(len(members))
-    for network, file in zip(ensemble.members, members, strict=True):
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    states = [torch.load(file, map_location="cpu", weights_only=True) for file in members]
+    ensemble = Ensemble([fold_of(state) for state in states])
+    for network, state in zip(ensemble.members, states, strict=True):
+        network.load_state_dict(state)
     out.parent.mkdir(parents=True, exist_ok=True)
     halves: dict[int, torch.Tensor] = {}  # MONAI's network names some weights twice; they are stored once
-    state = {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in ensemble.state_dict().items()}
-    torch.save(state, out)
+    stored = {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in ensemble.state_dict().items()}
+    torch.save(stored, out)
 
 
 if __name__ == "__main__":
