@@ -23,6 +23,7 @@ LATERALITIES = (LEFT.value, RIGHT.value, BILATERAL.value, "66459002")  # CID 244
 
 DEVICE = Code("121007", "DCM", "Device")
 IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 COMMENT = Code("121106", "DCM", "Comment")

@@ -75,7 +75,7 @@ def _document(
     referenced = [_reference(segmentation)] if segmentation is not None and number == 1 else []
     document: Any = hd.sr.Comprehensive3DSR(
         evidence=[*_evidence(source), *referenced],
-        content=_content(groups, findings, contract, source, context),
+        content=_content(groups, contract, findings.notes, source, context),
         series_instance_uid=provenance.uid(context, "sr/series"),
         series_number=provenance.series_number(context, "sr"),
         sop_instance_uid=provenance.uid(context, f"{kind}/instance"),
@@ -86,6 +86,7 @@ def _document(
         requested_procedures=list(source.requests) or None,
         series_description=provenance.series_description(contract, "report"),
     )
+    _put_image_library(document, findings, source)
     provenance.stamp(document, contract, source, context, time)
     if context.predecessors and kind == "sr":
         document.PredecessorDocumentsSequence = [_predecessor(replaced) for replaced in context.predecessors]
@@ -107,7 +108,7 @@ def _predecessor(replaced: Predecessor) -> Dataset:
 
 
 def _content(
-    groups: list[Any], findings: Findings, contract: ModelContract, source: Source, context: ResultContext
+    groups: list[Any], contract: ModelContract, notes: tuple[str, ...], source: Source, context: ResultContext
 ) -> Any:
     report = hd.sr.MeasurementReport(
         title=coded(codes.IMAGING_MEASUREMENT_REPORT),
@@ -119,8 +120,7 @@ def _content(
     measurements = root[-1]
     for item in reversed(_algorithm(contract)):
         measurements.ContentSequence.insert(0, item)
-    root.insert(len(root) - 1, _image_library(findings, source))
-    for comment in (provenance.DISCLAIMER, *_limits(contract), *findings.notes):
+    for comment in (provenance.DISCLAIMER, *_limits(contract), *notes):
         root.append(items.text(codes.COMMENT, comment))
     return report
 
@@ -158,6 +158,17 @@ def _number(name: Code, value: float, unit: Code) -> Any:
     return hd.sr.NumContentItem(
         name=coded(name), value=value, unit=coded(unit), relationship_type=_HAS_ACQUISITION_CONTEXT
     )
+
+
+def _put_image_library(document: Any, findings: Findings, source: Source) -> None:
+    """Put the image library before the measurements.
+
+    In the finished document: highdicom copies and searches all content it is given, and a library has items by the
+    thousand.
+    """
+    root = document.ContentSequence
+    at = next(index for index, item in enumerate(root) if item.name == coded(codes.IMAGING_MEASUREMENTS))
+    root.insert(at, _image_library(findings, source))
 
 
 def _image_library(findings: Findings, source: Source) -> Any:
