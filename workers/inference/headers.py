@@ -16,13 +16,19 @@ from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 _FIRST_READ = 1 << 15  # bytes; headers of single-frame images are a few thousand
 _MOST_READ = 1 << 24  # headers of multi-frame objects; longer ones are left to pydicom
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _META_AT = 132
+_PLAIN = [uid for uid in AllTransferSyntaxes if uid not in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)]
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _VRS = {str(vr).encode(): (str(vr), vr in EXPLICIT_VR_LENGTH_32) for vr in STANDARD_VR}
@@ -67,11 +73,7 @@ def _parsed(data: bytes) -> tuple[Dataset, int]:
     for element in meta.values():
         file_meta[element.tag] = element
     syntax = file_meta.get("TransferSyntaxUID")
-    if (
-        syntax is None
-        or not syntax.is_transfer_syntax
-        or syntax in (ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
-    ):
+    if syntax not in _PLAIN:
         raise NotPlain
     implicit = syntax == ImplicitVRLittleEndian
     elements, at = _elements(data, at, implicit=implicit)

@@ -81,6 +81,16 @@ def test_other_syntaxes_are_left_to_pydicom(tmp_path: Path, syntax: str | None) 
         headers.read(path)
 
 
+def test_a_syntax_that_nobody_knows_is_left_to_pydicom(tmp_path: Path) -> None:
+    (path, _) = write(ct_series(STORED), tmp_path)
+    data = path.read_bytes()
+    assert data.count(b"1.2.840.10008.1.2.1\0") == 1
+    path.write_bytes(data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
+
+    with pytest.raises(headers.NotPlain):
+        headers.read(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 128 + b"DICM", b"no DICOM file" * 50])
 def test_other_files_are_left_to_pydicom(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
