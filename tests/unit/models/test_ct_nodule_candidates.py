@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from balls import Ball, with_balls
 from pydicom import Dataset
+from readers import errors_of_dciodvfy
+from result_cases import CONTEXT
 
 from dicom_node.catalogue import load_contract
 from dicom_node.demo import phantom
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.finding import Detection
+from dicom_node.domain.finding import Detection, Findings
 from workers.inference import statements
 from workers.inference.pool import HostPool
-from workers.inference.volume import Volume
+from workers.inference.volume import Volume, load_volume
+from workers.results import readback
+from workers.results.encode import encode
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 DIAMETERS = (7.0, 10.0, 14.0, 20.0)
@@ -92,6 +96,30 @@ def test_no_lungs_no_candidates(pool: HostPool, contract: ModelContract) -> None
     body.hu[...] = 40
 
     assert found_in(pool, contract, body) == ()
+
+
+@pytest.mark.data
+@pytest.mark.peer
+def test_the_report_on_a_real_ct_calls_them_candidates(
+    pool: HostPool, contract: ModelContract, test_data: Path, tmp_path: Path
+) -> None:
+    volume = load_volume(sorted((test_data / "ct_chest_lungdx_A0002").glob("*.dcm")), minimum_slices=20)
+    arrays = pool.run(contract, {"ct": volume}).arrays
+    found, notes = statements.detections(contract, arrays, lambda name: f"2.25.{len(name)}{name[-1]}")
+    answers = statements.classify(contract, arrays, {})
+    findings = Findings(volume.grid, (), volume.frames, (), classes=answers, notes=notes, detections=found)
+    objects = encode(findings, contract, volume.headers, CONTEXT)
+
+    readback.check(objects, findings, volume.headers)
+    assert found
+    report = next(made for made in objects if b"Lung nodule candidate" in made.data and made.kind == "sr_regions")
+    file = tmp_path / "report.dcm"
+    file.write_bytes(report.data)
+    assert errors_of_dciodvfy(file) == []
+    for each in found:
+        index = volume.grid.lps_to_index(np.asarray(each.points))
+        assert (index.min(axis=0) > -1).all()
+        assert (index.max(axis=0) < volume.grid.shape).all()
 
 
 def test_it_looks_into_the_lungs_of_the_other_bundle() -> None:
