@@ -47,7 +47,7 @@ class Recovery:
 def main() -> int:
     """Measure all, print the table."""
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = PostgreSQL(Path(folder))
+        server = PostgreSQL(Path(folder), durable=True)
         server.start()
         try:
             rates = {url.partition("+")[0]: job_rates.measure(url, JOBS) for url in ("sqlite", server.database())}

@@ -328,6 +328,7 @@ class PostgreSQL:
     folder: Path  # short: its socket's path has a limit
     process: subprocess.Popen[bytes] | None = None
     made: int = 0
+    durable: bool = False  # commits wait for the disk, as in a hospital; tests need not
 
     def start(self) -> None:
         """Make a cluster unless there is one, start it, wait until it answers."""
@@ -340,7 +341,8 @@ class PostgreSQL:
         if not data.exists():
             make = [programs / "initdb", "--pgdata", data, "--username", "tests", "--auth", "trust", "--no-sync"]
             subprocess.run([*map(str, make)], check=True, capture_output=True, **account)
-        serve = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses=", "-F"]
+        serve = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses="]
+        serve += [] if self.durable else ["-F"]
         self.process = subprocess.Popen(
             [*map(str, serve)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account
         )

@@ -151,7 +151,7 @@ def test_every_other_command_is_a_target_of_make(command: str) -> None:
     ran = subprocess.run([program, "--dry-run", target], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
 
     assert ran.returncode == 0, ran.stderr
-    assert {"demo": "dicom-node demo", "test": "pytest tests/unit"}[target] in ran.stdout
+    assert {"demo": "dicom-node demo", "test": "pytest -n 2 --dist loadfile tests/unit"}[target] in ran.stdout
 
 
 def test_commands_in_the_text_exist() -> None:

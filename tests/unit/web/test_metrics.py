@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dicom_node.web.metrics import render
 
 EMPTY: dict[str, Any] = {"studies": {}, "instances": {}, "jobs": {}, "parcels": {}}
-EMPTY |= {"unaccounted": 0, "oldest_queued_seconds": 0.0}
+EMPTY |= {"unaccounted": 0, "open_items": 0, "oldest_queued_seconds": 0.0}
 LINE = re.compile(
     r'# (HELP|TYPE) dicom_node_\w+ .+|dicom_node_\w+(\{\w+="(\\[\\"n]|[^\\"\n])*"(,\w+="(\\[\\"n]|[^\\"\n])*")*\})? \S+'
 )
