@@ -11,13 +11,25 @@ import pytest
 from sqlalchemy import event
 from stories import full_ledger
 
-from dicom_node.archive import decisions, events, overview, readiness, story
+from dicom_node.archive import (
+    decisions,
+    events,
+    identities,
+    overview,
+    readiness,
+    reissues,
+    replacements,
+    story,
+    withdrawals,
+)
 from dicom_node.archive.claims import Claims
 from dicom_node.archive.commitment_requests import CommitmentRequests
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
+from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
+from dicom_node.archive.own_objects import Desk
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.schema import metadata
 from dicom_node.domain.commitment_answer import Answer
@@ -25,6 +37,11 @@ from dicom_node.domain.commitment_answer import Answer
 GROWING = metadata.tables.keys() - {"process", "site", "installation"}
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ANSWER = Answer("2.25.1", frozenset(), {})
+
+
+def desk(folder: Path) -> Desk:
+    return Desk(ObjectStore(folder), "DICOMNODE")
+
 
 ASKED: dict[str, Callable[[Database, Path], object]] = {
     "quiet series": lambda database, _: readiness.quiet_series(database, NOW),
@@ -62,6 +79,11 @@ ASKED: dict[str, Callable[[Database, Path], object]] = {
     "study list": lambda database, _: overview.studies(database),
     "studies found": lambda database, _: overview.studies(database, find="P1"),
     "lookup": lambda database, _: overview.matching(database, "P1"),
+    "events to follow": lambda database, _: identities.unreached(database),
+    "results to settle": lambda database, folder: replacements.settle(database, desk(folder), [], "test"),
+    "sets of a study": lambda database, _: reissues.current_sets(database, 1),
+    "written anew": lambda database, folder: reissues.stragglers(database, desk(folder), []),
+    "taken back": lambda database, _: withdrawals.stragglers(database),
 }
 
 
