@@ -72,7 +72,7 @@ def corrections_wanted(database: Database, set_id: int) -> Mapping[str, str] | N
         return None if truth.divided else _told(connection, database, set_, row.study_id, truth)[1]
 
 
-def said_of_job(connection: Connection, database: Database, job_id: int) -> dict[str, str]:
+def said_of_job(database: Database, job_id: int) -> dict[str, str]:
     """What the newest result objects of a job say of what can be corrected; empty when it has none.
 
     Raises:
@@ -85,7 +85,8 @@ def said_of_job(connection: Connection, database: Database, job_id: int) -> dict
         .order_by(result_set.c.id.desc(), artifact.c.id)
         .limit(1)
     )
-    path = connection.execute(statement).scalar()
+    with database.read() as connection:
+        path = connection.execute(statement).scalar()
     return {} if path is None else _said(database, path)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from dicom_node.archive import events, parcel_checks
+from dicom_node.archive import events, open_items, parcel_checks
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.own_objects import Desk
 from dicom_node.archive.rejection_notes import inputs_of, rejected_among
@@ -22,7 +22,7 @@ from dicom_node.domain.fitness import Needs, as_text
 from dicom_node.domain.job import JobState, SelectedSeries, job_key
 from dicom_node.domain.parcel import Purpose
 from dicom_node.domain.rejection import Title
-from dicom_node.errors import LedgerError
+from dicom_node.errors import InputError, LedgerError
 
 _IS_RESULT = result_set.c.purpose == Purpose.RESULT
 _IN_VAIN = (JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED, JobState.SUPERSEDED)
@@ -91,29 +91,38 @@ def replace(database: Database, replacement: Replacement, model: Model, by: str)
 def settle(database: Database, desk: Desk, understand_notes: Collection[str], by: str) -> int:
     """Tell whoever has a result that was replaced, where it must not be used any more; how many destinations."""
     statement = (
-        select(job.c.id, job.c.supersedes, job.c.replacement)
+        select(job.c.id, job.c.study_id, job.c.supersedes, job.c.replacement)
         .where(job.c.supersedes.is_not(None), ~job.c.settled, job.c.state == JobState.DONE)
         .order_by(job.c.id)
         .limit(50)
     )
     with database.read() as connection:
         rows = connection.execute(statement).all()
-        wanted = {row.id: _withdrawal(connection, database, row) for row in rows}
-    told = 0
-    for job_id, withdrawal in wanted.items():
+    return sum(_settle(database, desk, row, understand_notes, by) for row in rows)
+
+
+def _settle(database: Database, desk: Desk, row: Any, understand_notes: Collection[str], by: str) -> int:
+    told: tuple[str, ...] = ()
+    try:
+        withdrawal = _withdrawal(database, row)
         if withdrawal is not None:
-            told += len(withdraw(database, desk, withdrawal, understand_notes, by))
+            told = withdraw(database, desk, withdrawal, understand_notes, by)
+    except InputError as error:
         with database.write() as connection:
-            connection.execute(update(job).where(job.c.id == job_id).values(settled=True))
-    return told
+            reason = f"whoever has the result that job {row.id} replaces cannot be told: {error.message}"
+            key = f"not-taken-back:{row.supersedes}"
+            open_items.open_(connection, key, "not-taken-back", row.study_id, row.supersedes, reason, error.remedy)
+    with database.write() as connection:
+        connection.execute(update(job).where(job.c.id == row.id).values(settled=True))
+    return len(told)
 
 
-def _withdrawal(connection: Connection, database: Database, row: Any) -> Withdrawal | None:
+def _withdrawal(database: Database, row: Any) -> Withdrawal | None:
     """How the result that a job has replaced is taken back; None: it was right for the images that were there."""
     if row.replacement:
         title = Title(row.replacement["title"])
         return Withdrawal(row.supersedes, row.replacement["reason"], title, standing="superseded")
-    new, old = (parcel_checks.said_of_job(connection, database, number) for number in (row.id, row.supersedes))
+    new, old = (parcel_checks.said_of_job(database, number) for number in (row.id, row.supersedes))
     changed = [keyword for keyword in _IDENTIFYING if old and new and old.get(keyword) != new.get(keyword)]
     if not changed:
         return None

@@ -148,3 +148,17 @@ def test_late_images_of_the_same_patient_take_nothing_back(clinic: Clinic) -> No
             False,
             True,
         ]
+
+
+def test_what_cannot_be_taken_back_is_a_matter_for_a_person(clinic: Clinic) -> None:
+    images = series()
+    first = clinic.result(images)
+    clinic.deliver("pacs")
+    planned_again(clinic, PatientID="P-NEW")
+    for made in clinic.ledger.artifacts(first):
+        (clinic.data_dir / made.path).unlink()
+    assert [settle(clinic), settle(clinic)] == [0, 0]
+    with clinic.database.read() as connection:
+        (item,) = connection.execute(select(schema.open_item)).all()
+    assert (item.kind, item.job_id) == ("not-taken-back", first)
+    assert "cannot be told: our own file" in item.reason
