@@ -15,6 +15,7 @@ from pynetdicom import AE, evt
 
 from dicom_node.archive.database import Database
 from dicom_node.domain.parcel import ParcelState
+from dicom_node.settings import PeerSettings
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -127,7 +128,8 @@ def test_a_peer_that_aborts_at_one_object_gets_all_the_others(database: Database
 
 def test_a_peer_that_stalls_in_the_middle_of_an_object(database: Database, tmp_path: Path, serve: Serve) -> None:
     with _stalling(serve()) as port:
-        bench = bench_in(database, tmp_path, port)
+        peer = PeerSettings(name="pacs", ae_title="PACS", host="127.0.0.1", port=port, check=False)
+        bench = bench_in(database, tmp_path, peers=[peer])
         number = bench.add(objects=1, size=64_000_000)  # more than all buffers on the way hold
         bench.run()
         parcel = bench.parcel(number)
