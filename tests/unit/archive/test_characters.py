@@ -1,10 +1,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 from result_cases import received, series
 
 from dicom_node.archive import characters
+from dicom_node.archive.documents import part_10
 from dicom_node.errors import HeaderError
 from workers.results.source import read
 
@@ -108,3 +111,22 @@ def test_an_unknown_character_set_becomes_utf_8() -> None:
     dataset = Dataset()
     dataset.StudyDescription = "é"
     assert characters.choose(dataset, ("KLINGON",)) == ("ISO_IR 192",)
+
+
+def test_what_stands_encoded_does_not_count_and_stays_encoded() -> None:
+    dataset = Dataset()
+    dataset.StudyDescription = "é"
+    dataset[0x00321060] = RawDataElement(BaseTag(0x00321060), "LO", 4, b"\xb3\xf3d ", 0, False, True)
+    assert characters.choose(dataset, ("ISO_IR 100",)) == ("ISO_IR 100",)
+    assert dataset.get_item(0x00321060).is_raw
+
+
+def test_what_stands_encoded_is_written_as_it_is() -> None:
+    (image, *_) = series(1)
+    image[0x00082112] = RawDataElement(
+        BaseTag(0x00082112), "SQ", 8, b"\xfe\xff\x00\xe0\xff\xff\xff\xff", 0, False, True
+    )
+    image.PatientName = "Müller"
+    assert b"\x08\x00\x12\x21SQ\0\0\x08\0\0\0\xfe\xff\x00\xe0\xff\xff\xff\xff" in part_10(
+        image, ("ISO_IR 100",), "TEST"
+    )
