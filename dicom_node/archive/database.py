@@ -8,14 +8,15 @@ the database's own clock, so machines need not agree on theirs.
 from __future__ import annotations
 
 import itertools
+import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Double, Engine, create_engine, event, or_, text
+from sqlalchemy import Column, ColumnElement, Connection, Double, Engine, Text, create_engine, event, or_, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.url import make_url
 from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, ProgrammingError
@@ -82,6 +83,29 @@ def _sqlite_later(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(db_later)
 def _later(element: Any, compiler: Any, **kw: Any) -> str:
     return f"(extract(epoch from clock_timestamp())::double precision + {compiler.process(element.clauses, **kw)})"
+
+
+class _listed(FunctionElement[str]):
+    """The texts of a JSON array, a row each."""
+
+    type = Text()
+    inherit_cache = True
+    name = "listed"
+
+
+@compiles(_listed, "sqlite")
+def _sqlite_listed(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **kw)}))"  # noqa: S608  of bound parameters
+
+
+@compiles(_listed)
+def _listed_elsewhere(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"(SELECT jsonb_array_elements_text(CAST({compiler.process(element.clauses, **kw)} AS jsonb)))"
+
+
+def among(column: Column[str], texts: Iterable[str]) -> ColumnElement[bool]:
+    """As ``column.in_(texts)``, with one parameter for all of them: for hundreds, several times as fast."""
+    return column.bool_op("IN")(_listed(json.dumps(list(texts))))
 
 
 def come(time: Column[datetime]) -> ColumnElement[bool]:

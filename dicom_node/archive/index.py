@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from dicom_node.archive.agreement import agree
-from dicom_node.archive.database import Database
+from dicom_node.archive.database import Database, among
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header, with_digests
 from dicom_node.archive.index_batch import Arrival, Batch, Rejection
@@ -44,11 +44,7 @@ class Index:
     def known(self, paths: Sequence[str]) -> set[str]:
         """Those of the paths (relative to the data directory) that stand in the index."""
         with self.database.read() as connection:
-            found: set[str] = set()
-            for start in range(0, len(paths), 500):
-                some = paths[start : start + 500]
-                found.update(connection.execute(select(instance.c.path).where(instance.c.path.in_(some))).scalars())
-        return found
+            return set(connection.execute(select(instance.c.path).where(among(instance.c.path, paths))).scalars())
 
     def add(self, objects: Sequence[Arrival | Rejection]) -> None:
         """Take in stored objects in one transaction.
@@ -72,11 +68,9 @@ class Index:
     def _in_full(self, objects: Sequence[Arrival | Rejection]) -> list[Arrival | Rejection]:
         """With the digests of those that have a SOP Instance UID which is known: they are to be compared."""
         uids = Counter(item.header.sop_instance_uid for item in objects if isinstance(item, Arrival))
-        wanted, known = list(uids), set[str]()
+        which = instance.c.site_id == self._site_id, among(instance.c.sop_uid, uids)
         with self.database.read() as connection:
-            for start in range(0, len(wanted), 500):
-                which = instance.c.site_id == self._site_id, instance.c.sop_uid.in_(wanted[start : start + 500])
-                known.update(connection.execute(select(instance.c.sop_uid).where(*which)).scalars())
+            known = set(connection.execute(select(instance.c.sop_uid).where(*which)).scalars())
         known |= {uid for uid, count in uids.items() if count > 1}
         return [
             replace(item, header=with_digests(item.header, self._store.absolute(item.path)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.archive.agreement import Agreement, Relation, agree, relate
-from dicom_node.archive.database import db_now
+from dicom_node.archive.database import among, db_now
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.header import read_header, with_digests
 from dicom_node.archive.index_drafts import (
@@ -35,7 +35,6 @@ from dicom_node.errors import DicomNodeError
 
 _TWO_PATIENTS = "two-patients"
 _CONFLICT = "conflict"
-_AT_ONCE = 1000  # SOP Instance UIDs of one query
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +94,19 @@ class Batch:
     def load(self, objects: Sequence[Arrival | Rejection]) -> None:
         """Read what the index knows of the objects."""
         paths = [item.path for item in objects]
-        known = select(instance.c.path).where(instance.c.path.in_(paths))
+        known = select(instance.c.path).where(among(instance.c.path, paths))
         self._paths.update(self._connection.execute(known).scalars())
         uids = {item.header.sop_instance_uid for item in objects if isinstance(item, Arrival)}
-        ours = select(artifact.c.sop_uid).where(artifact.c.sop_uid.in_(uids))
+        ours = select(artifact.c.sop_uid).where(among(artifact.c.sop_uid, uids))
         self._own.update(self._connection.execute(ours).scalars())
         notes = [item.header.note for item in objects if isinstance(item, Arrival) and item.header.note]
         uids |= {uid for note in notes for uid in note.rejected}
         self._rejections.load(uids)
         uids |= {_name(item) for item in objects if isinstance(item, Rejection)}
-        wanted = sorted(uids)
-        for start in range(0, len(wanted), _AT_ONCE):
-            self._load_rows(wanted[start : start + _AT_ONCE])
+        self._load_rows(uids)
 
-    def _load_rows(self, uids: Sequence[str]) -> None:
-        where = (instance.c.site_id == self._drafts.site_id, instance.c.sop_uid.in_(uids))
+    def _load_rows(self, uids: Collection[str]) -> None:
+        where = (instance.c.site_id == self._drafts.site_id, among(instance.c.sop_uid, uids))
         for row in self._connection.execute(select(instance).where(*where).order_by(instance.c.revision)).mappings():
             self._revisions[row["sop_uid"]] = row["revision"]
             if row["state"] == InstanceState.CURRENT:

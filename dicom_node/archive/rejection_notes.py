@@ -18,7 +18,7 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy import Connection, insert, select, update
 
 from dicom_node.archive import events, open_items
-from dicom_node.archive.database import db_now
+from dicom_node.archive.database import among, db_now
 from dicom_node.archive.schema import artifact, instance, job, parcel, rejection, result_set, study
 from dicom_node.archive.withdrawals import holders
 from dicom_node.domain.job import UNFINISHED, JobState
@@ -65,11 +65,9 @@ class Rejections:
 
     def load(self, sop_uids: Collection[str]) -> None:
         """Read what is known of these instances."""
-        wanted = sorted(sop_uids)
-        for start in range(0, len(wanted), 500):
-            where = (rejection.c.site_id == self._site_id, rejection.c.sop_uid.in_(wanted[start : start + 500]))
-            for row in self._connection.execute(select(rejection).where(*where)).all():
-                self._known.setdefault(row.sop_uid, []).append((Title(row.title), row.received_at))
+        where = (rejection.c.site_id == self._site_id, among(rejection.c.sop_uid, sop_uids))
+        for row in self._connection.execute(select(rejection).where(*where)).all():
+            self._known.setdefault(row.sop_uid, []).append((Title(row.title), row.received_at))
 
     def add(self, note_sop_uid: str, note: RejectionNote, received_at: datetime) -> None:
         """Remember what a note names; a note that came before changes nothing."""

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 from sqlalchemy.dialects import sqlite
 
-from dicom_node.archive.database import Database, UtcTime, db_later, db_now
+from dicom_node.archive import events
+from dicom_node.archive.database import Database, UtcTime, among, db_later, db_now
+from dicom_node.archive.schema import event
 from dicom_node.errors import ConfigurationError, LedgerError
 
 TIME = UtcTime()
@@ -81,3 +83,13 @@ def test_trouble_of_the_database_is_told_in_our_words(database: Database) -> Non
 def test_unknown_url_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"database\.url"):
         Database(url, tmp_path)
+
+
+def test_many_texts_are_looked_for_by_one_parameter(database: Database) -> None:
+    with database.write() as connection:
+        for kind in ("a", "b", 'c"\\é'):
+            events.record(connection, kind, "test")
+    with database.read() as connection:
+        wanted = select(event.c.kind).where(among(event.c.kind, ["a", 'c"\\é', "d"])).order_by(event.c.kind)
+        assert list(connection.execute(wanted).scalars()) == ["a", 'c"\\é']
+        assert connection.execute(select(event.c.kind).where(among(event.c.kind, []))).all() == []
