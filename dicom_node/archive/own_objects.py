@@ -63,7 +63,7 @@ def occasion(connection: Connection, desk: Desk, row: Any, set_id: int | None = 
     """
     study_uid = connection.execute(select(study.c.study_uid).where(study.c.id == row.study_id)).scalar_one()
     chosen = sorted({number for selected in row.inputs.values() for number in selected["instances"]})
-    chosen = chosen or _one_of_each_series(connection, row.study_id)
+    chosen = chosen or one_of_each_series(connection, row.study_id)
     images = []
     first: Dataset | None = None
     for start in range(0, len(chosen), 500):
@@ -146,7 +146,7 @@ def _results(connection: Connection, job_id: int, study_uid: str, set_id: int | 
     return tuple(Reference(study_uid, made.series_uid, made.sop_class, made.sop_uid) for made in rows)
 
 
-def _one_of_each_series(connection: Connection, study_id: int) -> list[int]:
+def one_of_each_series(connection: Connection, study_id: int) -> list[int]:
     """What stands for a study of which nothing was chosen."""
     first = select(func.min(instance.c.id)).join(series, series.c.id == instance.c.series_id)
     ours = (InstanceState.CURRENT, InstanceState.CONFLICT)

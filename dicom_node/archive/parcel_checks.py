@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, or_, select, update
 
 from dicom_node.archive import events, open_items
 from dicom_node.archive.database import Database, db_later
+from dicom_node.archive.own_objects import one_of_each_series
 from dicom_node.archive.rejection_notes import inputs_of
 from dicom_node.archive.schema import artifact, instance, job, parcel, result_set, series, study
 from dicom_node.archive.truth import CORRECTABLE, Truth, said_by, series_of
@@ -50,7 +51,8 @@ def check_of(database: Database, record: Parcel, ae_title: str) -> Check:
         truth = Truth.of(connection, row.study_id, chosen)
         seen = connection.execute(select(series.c.id, series.c.calling_ae).where(series.c.id.in_(chosen))).all()
         sent_from_there = bool(ae_title) and any(each.calling_ae.strip() == ae_title.strip() for each in seen)
-        images = _images(connection, of_job.inputs)
+        chosen_images = inputs_of(of_job.inputs) or one_of_each_series(connection, row.study_id)
+        images = _images(connection, chosen_images)
         was_there = sent_from_there or _had(connection, row.study_id, record.destination)
         # What takes a result back has to arrive, also where its images were rejected and are hidden.
         was_there = was_there and record.purpose is not Purpose.WITHDRAWAL
@@ -180,9 +182,9 @@ def _said(database: Database, path: str) -> dict[str, str]:
         raise HeaderError(f"our own file {path} cannot be read: {error}", reason="unreadable-file") from error
 
 
-def _images(connection: Connection, inputs: Any) -> dict[str, tuple[str, ...]]:
-    """Series Instance UID -> SOP Instance UIDs of what a job reads."""
-    wanted = sorted(inputs_of(inputs))
+def _images(connection: Connection, ids: Iterable[int]) -> dict[str, tuple[str, ...]]:
+    """Series Instance UID -> SOP Instance UIDs of these images."""
+    wanted = sorted(ids)
     found: dict[str, list[str]] = {}
     for start in range(0, len(wanted), 500):
         statement = (

@@ -127,15 +127,16 @@ def judge(subject: Subject, records: Sequence[StudyRecord], changes: Changes = N
     if missing and subject.was_there:
         what = "the images are" if missing == len(subject.wanted) else f"{missing} of {len(subject.wanted)} images are"
         return Verdict(Match.GONE, f"{what} not there any more", partly=bool(holding))
-    shown = holding or [record for record in records if record.study_uid == home]
-    if not shown:
-        return Verdict(Match.UNKNOWN, "it does not know the study")
-    corrections, odd = _differences(subject, shown[0], changes)
+    if not holding:
+        # A study that holds none of the images may hold nothing but results of ours, which say what we said.
+        known = any(record.study_uid == home for record in records)
+        words = "it shows no image of this study" if known else "it does not know the study"
+        return Verdict(Match.UNKNOWN, words)
+    corrections, odd = _differences(subject, holding[0], changes)
     if corrections or odd:
         told = [f"{keyword} is {value!r}" for keyword, value in corrections.items()] + odd
         return Verdict(Match.DIFFERENT, "there " + ", ".join(told), {} if odd else corrections)
-    words = "its record says the same" if holding else "its record of the study says the same; it shows no image of it"
-    return Verdict(Match.SAME, words)
+    return Verdict(Match.SAME, "its record says the same")
 
 
 def _two_patients(records: Sequence[StudyRecord]) -> str:

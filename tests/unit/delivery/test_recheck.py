@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pydicom
@@ -12,11 +13,13 @@ from deliveries import Bench, ScriptedPeer
 from sqlalchemy import select
 from studies_of_results import Clinic
 
-from dicom_node.archive import schema
+from dicom_node.archive import identities, schema
+from dicom_node.archive.identities import IdentityEvent, Kind, Patient
 from dicom_node.archive.withdrawals import Withdrawal, withdraw
 from dicom_node.domain.parcel import Parcel, ParcelState
 from dicom_node.domain.record import StudyRecord, Subject
 from dicom_node.errors import PeerError
+from dicom_node.jobs.correct import Corrector
 from dicom_node.peer_settings import ChangeSettings
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, RuleSettings, Settings
 
@@ -187,6 +190,19 @@ def test_what_takes_a_result_back_is_never_held(clinic: Clinic) -> None:
 def ward_record(ward: Ward) -> StudyRecord:
     """The record of a destination that has what it was asked for last."""
     return as_said(ward.peer.questions[-1])
+
+
+def test_an_archive_of_results_alone_does_not_hold_up_a_merge(clinic: Clinic) -> None:
+    ward = Ward(clinic, ae_title="ARCHIVE")
+    ward.shows(images=frozenset())
+    ward.run()
+    merge = IdentityEvent("E1", "hl7", datetime.now(UTC), Kind.MERGE, Patient("SYN-1"), Patient("P-NEW"))
+    identities.take(clinic.database, merge, "test")
+    Corrector(ward.bench.settings, clinic.database).tick()
+    ward.shows(images=frozenset(), patient_id="SYN-1")  # by the earlier results
+    ward.run()
+    (result,) = [parcel for parcel in clinic.parcels.all() if parcel.purpose == "result" and parcel.state == "present"]
+    assert pydicom.dcmread(clinic.data_dir / result.artifacts[0].path, stop_before_pixels=True).PatientID == "P-NEW"
 
 
 @pytest.mark.parametrize("reason", ["status", "context-refused", "aborted", "stalled", "not-dicom", "too-many", "lost"])
