@@ -96,11 +96,14 @@ def lateness(database: Database, job_id: int) -> str:
         row = connection.execute(
             select(job.c.study_id, job.c.rule, job.c.useful_until, db_now().label("now")).where(job.c.id == job_id)
         ).one()
-        # That of an earlier job of the rule on the study told of the same result.
+        # That of an earlier job of the rule on the study told of the same result, unless that job gave one of its own.
+        own = result_set.alias()
+        gave_one = exists().where(own.c.job_id == job.c.id, own.c.purpose == Purpose.RESULT)
         told = (
             select(result_set.c.created_at)
             .join(job, job.c.id == result_set.c.job_id)
-            .where(job.c.study_id == row.study_id, job.c.rule == row.rule, job.c.id <= job_id)
+            .where(job.c.study_id == row.study_id, job.c.rule == row.rule)
+            .where(or_(job.c.id == job_id, and_(job.c.id < job_id, ~gave_one)))
             .where(result_set.c.purpose == Purpose.NOTICE)
         )
         notice = connection.execute(told.limit(1)).scalar()

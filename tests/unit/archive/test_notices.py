@@ -64,6 +64,17 @@ def test_what_is_late_is_told_before_it_comes(clinic: Clinic) -> None:
     assert clinic.sent("notice")["pacs"].SeriesDescription.startswith("AI RESULT LATE: ")
 
 
+def test_a_notice_that_a_result_followed_makes_no_later_result_late(clinic: Clinic) -> None:
+    images = clinic.arrive()
+    first = clinic.plan()
+    clinic.past(first)
+    assert issue_all(clinic, "pacs") == 1
+    clinic.commit(first, images)
+    second = clinic.plan(key="k" * 64)
+    assert lateness(clinic.database, first).startswith("LATE RESULT: a notice")
+    assert lateness(clinic.database, second) == ""
+
+
 def test_a_result_that_waits_for_its_destination_is_late_and_one_that_arrived_is_not(clinic: Clinic) -> None:
     job_id = clinic.result()
     clinic.deliver("pacs")
