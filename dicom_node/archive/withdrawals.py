@@ -85,7 +85,8 @@ def stragglers(database: Database, limit: int = 20) -> tuple[Withdrawal, ...]:
     )
     with database.read() as connection:
         rows = connection.execute(cancelled).all()
-        held = [row for row in rows if may_hold(row) and (row.error or {}).get("reason") == "withdrawn"]
+        # What was written anew is taken back by ``reissues.stragglers``.
+        held = [row for row in rows if may_hold(row) and (row.error or {}).get("reason") != "reissued"]
         ids = {row.job_id for row in held}
         known = (
             {tuple(row) for row in connection.execute(told.where(result_set.c.job_id.in_(ids))).all()} if ids else set()
