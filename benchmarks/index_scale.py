@@ -16,7 +16,9 @@ from benchmarks.ledgers import OBJECTS_PER_SEGMENT, PEER, STUDY_OBJECTS, FilledL
 from benchmarks.table import Row, median, report
 from dicom_node.archive import decisions, events, overview, readiness, story
 from dicom_node.archive.accounting import unaccounted
+from dicom_node.archive.claims import Claims
 from dicom_node.archive.commitments import Commitments
+from dicom_node.archive.digests import Digests
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.processes import Processes
 
@@ -79,9 +81,10 @@ def _asked(of_full: Questions, of_empty: Questions, goal: float) -> Iterator[Row
 
 def _of_stages(filled: FilledLedger) -> Questions:
     """What the stages ask in each pass."""
-    database, ledger, parcels = filled.database, filled.ledger, filled.parcels
+    database, ledger = filled.database, filled.ledger
     before = datetime.now(UTC) - timedelta(days=1)
     processes, commitments = Processes(database), Commitments(database)
+    claims, digests = Claims(database), Digests(database)
     newest = events.latest_id(database)
     return {
         "completion: quiet series": lambda: readiness.quiet_series(database, before),
@@ -93,7 +96,8 @@ def _of_stages(filled: FilledLedger) -> Questions:
         "reconciler: to publish": lambda: ledger.to_publish(600.0),
         "reconciler: aging": lambda: ledger.age(86_400.0),
         "reconciler: silent processes": processes.forget,
-        "courier: destinations": parcels.destinations,
+        "digester: due": lambda: digests.due(before, before, (), 200),
+        "courier: destinations": claims.destinations,
         "commitment: requested": commitments.requested,
         "commitment: to report": commitments.to_report,
         "worker: next queued": ledger.next_queued,

@@ -152,6 +152,7 @@ def _header(study: str, index: int, received: datetime) -> Header:
         planes=(ImagePlane(512, 512, (0.7, 0.7), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), position),),
         frames=1,
         digest=digest,
+        pixel_digest=digest[::-1],
         size=526_000,
         peer="10.0.0.5",
         calling_ae="PACS",

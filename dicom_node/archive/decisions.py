@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.schema import instance, series, study
@@ -21,14 +21,15 @@ class Undecided:
 
     study_id: int
     revision: int  # of the study's row
-    open_since: datetime | None  # when its last image came; None: it is whole
-    whole_series: int
+    open_since: datetime | None = None  # when its last image came; None: it is whole
+    whole_series: int = 0
 
 
 def undecided(database: Database, limit: int = 100) -> tuple[Undecided, ...]:
     """Studies the rules have to look at, longest waiting first. Studies held for a person are left out."""
-    of_study = series.c.study_id == study.c.id, series.c.state == Readiness.READY
-    whole = select(func.count()).select_from(series).where(*of_study).correlate(study).scalar_subquery()
+    # Counted, not searched by state: SQLite would go through all series that are ready.
+    ready = func.coalesce(func.sum(case((series.c.state == Readiness.READY, 1), else_=0)), 0)
+    whole = select(ready).where(series.c.study_id == study.c.id).correlate(study).scalar_subquery()
     statement = (
         select(study.c.id, study.c.revision, study.c.state, study.c.last_received, whole.label("whole"))
         .where(study.c.decided_revision < study.c.revision, study.c.state != Readiness.HELD)

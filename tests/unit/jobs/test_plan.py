@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planner_bench import Bench, view
+from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import update
 
-from dicom_node.archive import succession
+from dicom_node.archive import decisions, succession
 from dicom_node.archive.database import Database, db_later
 from dicom_node.archive.results import Outcome
 from dicom_node.archive.schema import instance, job, series, study
@@ -265,3 +267,23 @@ def test_a_job_of_two_series_waits_for_both_and_holds_both(database: Database) -
     assert bench.show(thin, thick) == 0
     (job,) = bench.ledger.jobs()
     assert {chosen.role: chosen.series_uid for chosen in job.inputs} == {"ct": "1.2.1", "other": "1.2.2"}
+
+
+def test_whole_series_are_counted_by_study(bench: Bench) -> None:
+    """Searched by their state, all series of the ledger would be gone through for each study."""
+    if bench.database.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans by the size of the table")
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        asked.append((statement, parameters))
+
+    sqlalchemy_event.listen(bench.database.engine, "before_cursor_execute", note)
+    decisions.undecided(bench.database)
+    sqlalchemy_event.remove(bench.database.engine, "before_cursor_execute", note)
+    statement, parameters = asked[-1]
+    with bench.database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert [row.detail for row in plan if "series" in row.detail] == [
+        "SEARCH series USING INDEX sqlite_autoindex_series_1 (study_id=?)"
+    ]
