@@ -50,10 +50,10 @@ def check_of(database: Database, record: Parcel, ae_title: str) -> Check:
         chosen = series_of(of_job.inputs)
         truth = Truth.of(connection, row.study_id, chosen)
         seen = connection.execute(select(series.c.id, series.c.calling_ae).where(series.c.id.in_(chosen))).all()
-        sent_from_there = bool(ae_title) and any(each.calling_ae.strip() == ae_title.strip() for each in seen)
+        sent_from_there = bool(ae_title) and {each.calling_ae.strip() for each in seen} == {ae_title.strip()}
         chosen_images = inputs_of(of_job.inputs) or one_of_each_series(connection, row.study_id)
         images = _images(connection, chosen_images)
-        was_there = sent_from_there or _had(connection, row.study_id, record.destination)
+        was_there = sent_from_there or _had(connection, row.study_id, record.destination, chosen_images)
         # What takes a result back has to arrive, also where its images were rejected and are hidden.
         was_there = was_there and record.purpose is not Purpose.WITHDRAWAL
         corrected, told = _told(connection, database, set_, row.study_id, truth)
@@ -197,8 +197,18 @@ def _images(connection: Connection, ids: Iterable[int]) -> dict[str, tuple[str, 
     return {uid: tuple(sop_uids) for uid, sop_uids in found.items()}
 
 
-def _had(connection: Connection, study_id: int, destination: str) -> bool:
-    """Whether a destination has shown images of a study before, or was sent them by us."""
+def _had(connection: Connection, study_id: int, destination: str, wanted: Iterable[int]) -> bool:
+    """Whether a destination has shown these images before, or was sent them by us."""
     sent_on = parcel.c.result_set_id.is_(None) & parcel.c.state.in_(_ARRIVED)
-    where = (parcel.c.study_id == study_id, parcel.c.destination == destination, or_(parcel.c.known, sent_on))
-    return connection.execute(select(parcel.c.id).where(*where).limit(1)).first() is not None
+    statement = (
+        select(parcel.c.instances, job.c.inputs)
+        .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
+        .outerjoin(job, job.c.id == result_set.c.job_id)
+        .where(parcel.c.study_id == study_id, parcel.c.destination == destination, or_(parcel.c.known, sent_on))
+    )
+    missing = set(wanted)
+    for instances, inputs in connection.execute(statement).all():
+        missing -= {*(instances or ()), *inputs_of(inputs or {})}
+        if inputs is not None and not inputs_of(inputs):
+            return True  # it was asked for one image of each series
+    return not missing

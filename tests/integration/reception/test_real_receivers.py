@@ -44,11 +44,12 @@ def test_dcmtk_receives_a_series_bit_for_bit(storescp: StoreSCP, series: list[Ou
         assert received[each.sop_instance_uid] == each.path.read_bytes()[offset:]
 
 
-def test_dcmtk_without_compression_refuses_only_what_is_compressed(
+def test_dcmtk_without_compression_refuses_only_what_is_compressed_with_loss(
     storescp: StoreSCP, test_data: Path, series: list[OutgoingObject]
 ) -> None:
-    compressed = outgoing(test_data / "transfer_syntax_wg04" / "CT1_J2KR")
-    refused, fine = Sender().send(storescp.peer, "DICOMNODE", [compressed, series[0]])
+    lossless, lossy = (outgoing(test_data / "transfer_syntax_wg04" / name) for name in ("CT1_J2KR", "CT1_J2KI"))
+    decoded, refused, fine = Sender().send(storescp.peer, "DICOMNODE", [lossless, lossy, series[0]])
+    assert decoded.ok
     assert (refused.ok, refused.status) == (False, None)
     assert "transfer syntax not supported" in refused.message
     assert fine.ok

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from result_cases import series
 from sqlalchemy import select, update
 from studies_of_results import Clinic
 
@@ -37,6 +38,19 @@ def test_a_destination_had_the_images_if_it_sent_or_showed_them(clinic: Clinic) 
     assert not check(clinic, "").subject.was_there
     parcel_checks.note(clinic.database, 1, "the same", known=True)
     assert check(clinic, "OTHER").subject.was_there
+
+
+def test_it_had_only_the_images_that_it_showed(clinic: Clinic) -> None:
+    clinic.result()
+    first = clinic.parcels.all()[0]
+    parcel_checks.note(clinic.database, first.id, "the same", known=True)
+    added = series()
+    for number, image in enumerate(added, start=1):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.3.4", f"1.2.3.4.{number}"
+    clinic.result(added)
+    (second,) = (each for each in clinic.parcels.all()[2:] if each.destination == first.destination)
+    assert not parcel_checks.check_of(clinic.database, second, "OTHER").subject.was_there
+    assert parcel_checks.check_of(clinic.database, first, "OTHER").subject.was_there
 
 
 def test_what_was_told_since_is_what_they_would_have_to_say(clinic: Clinic) -> None:
