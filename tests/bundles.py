@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from pydicom import Dataset
@@ -13,6 +17,23 @@ from dicom_node.domain.finding import Code
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.domain.output import MaskForm, MaskOutput, Output
 from workers.inference.volume import Volume
+
+
+def bundle_scripts(bundle: Path, *modules: str) -> ModuleType:
+    """The package ``scripts`` of a bundle with these modules, under a name that no other bundle's can take."""
+    name = f"{bundle.name}_scripts"
+    folder = bundle / "scripts"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+    for module in modules:
+        importlib.import_module(f"{name}.{module}")
+    return package
+
 
 # A network that marks what is brighter than 0; ``{body}`` is what else it does.
 NETWORK = """

@@ -56,8 +56,7 @@ def withdraw(
     from dicom_node.archive.own_objects import Desk
     from dicom_node.domain.rejection import Title
 
-    if (job is None) == (not model) or bool(model) != bool(version) or not reason.strip():
-        raise typer.BadParameter("name a JOB, or --model and --version; and give a reason")
+    _check(job, model, version, reason)
     settings = access.configuration(context).settings
     with access.opened(settings) as database:
         jobs = (job,) if job is not None else withdrawals.current(database, model, version)
@@ -92,8 +91,7 @@ def replace(
     from dicom_node.archive import replacements
     from dicom_node.domain.rejection import Title
 
-    if (job is None) == (not model) or bool(model) != bool(version) or not reason.strip():
-        raise typer.BadParameter("name a JOB, or --model and --version; and give a reason")
+    _check(job, model, version, reason)
     settings = access.configuration(context).settings
     with access.opened(settings) as database:
         jobs = (job,) if job is not None else replacements.of_version(database, model, version)
@@ -105,6 +103,12 @@ def replace(
             done.append({"job": number, "by_job": by, "new": fresh})
     data = {"jobs": list(jobs), "replaced": done, "dry_run": job is None and not yes}
     output.show(data, as_json, _print_replaced)
+
+
+def _check(job: int | None, model: str, version: str, reason: str) -> None:
+    """Refuse what names neither one job nor one version of a model, or gives no reason."""
+    if (job is None) == (not model) or bool(model) != bool(version) or not reason.strip():
+        raise typer.BadParameter("name a JOB, or --model and --version; and give a reason")
 
 
 def _installed(database: Database, settings: Settings, number: int, recalled: str) -> Model:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from bundles import bundle_scripts
 
 from dicom_node.catalogue import load_contract
 from dicom_node.demo import anatomy, phantom
@@ -36,17 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def scripts() -> ModuleType:
-    """The bundle's package, under a name that no other bundle's ``scripts`` can take."""
-    name = "ct_lung_density_scripts"
-    spec = importlib.util.spec_from_file_location(
-        name, BUNDLE / "scripts" / "__init__.py", submodule_search_locations=[str(BUNDLE / "scripts")]
-    )
-    assert spec is not None and spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
-    spec.loader.exec_module(package)
-    importlib.import_module(f"{name}.lungs")
-    return package
+    return bundle_scripts(BUNDLE, "lungs")
 
 
 def labels_of(scripts: ModuleType, hu: npt.NDArray[Any], grid: VoxelGrid) -> npt.NDArray[np.uint8]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from bundles import bundle_scripts
 from mr_series import STACKS, hippocampus_case, write_stack
 
 from dicom_node.catalogue import load_contract
@@ -27,18 +26,7 @@ SPLIT = json.loads((BUNDLE / "configs" / "split.json").read_text(encoding="utf-8
 
 @pytest.fixture(scope="module")
 def scripts() -> ModuleType:
-    """The bundle's package, under a name that no other bundle's ``scripts`` can take."""
-    name = "mr_hippocampus_scripts"
-    spec = importlib.util.spec_from_file_location(
-        name, BUNDLE / "scripts" / "__init__.py", submodule_search_locations=[str(BUNDLE / "scripts")]
-    )
-    assert spec is not None and spec.loader is not None
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
-    spec.loader.exec_module(package)
-    for module in ("ensemble", "intensity", "merge", "training"):
-        importlib.import_module(f"{name}.{module}")
-    return package
+    return bundle_scripts(BUNDLE, "ensemble", "intensity", "merge", "training")
 
 
 @pytest.fixture(scope="module")
