@@ -207,7 +207,7 @@ def _tell(line: str) -> None:
 
 
 def _sandbox() -> int:
-    from workers.inference.sandbox import level
+    from dicom_node.sandbox import level
 
     sys.stdout.write(json.dumps(dataclasses.asdict(level())) + "\n")
     return 0

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dicom_node import sandbox
 from dicom_node.errors import ContractError, DicomNodeError, ModelOutputError
 from workers import device
-from workers.inference import failures, sandbox, wire
+from workers.inference import failures, wire
 
 if TYPE_CHECKING:
     from workers.inference.bundle import Bundle

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dicom_node import sandbox
 from dicom_node.errors import (
     DicomNodeError,
     Fenced,
@@ -26,7 +27,6 @@ from dicom_node.errors import (
     ModelRaised,
     ModelTimeout,
 )
-from workers.inference import sandbox
 from workers.inference.pool import HostPool
 from workers.inference.volume import Volume
 

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from workers.inference import sandbox
+from dicom_node import sandbox
 
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000 | errno.EPERM
 X86_64, AARCH64, I386 = 0xC000003E, 0xC00000B7, 0x40000003

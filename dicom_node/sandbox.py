@@ -1,7 +1,8 @@
-"""What a bundle's process may not do: reach a network, write outside its scratch folder, dump core, outgrow its memory.
+"""What a process may not do: reach a network, write outside its scratch folder, dump core, outgrow its memory.
 
-Loading a bundle's configuration runs code (MONAI evaluates ``$`` expressions), so a host closes these doors before it
-imports anything of the bundle. Linux has all of them; macOS the limits only. :func:`level` tells what this machine has.
+Two kinds of process close these doors before they open what came from outside: a bundle's host, since loading a
+bundle's configuration runs code (MONAI evaluates ``$`` expressions), and a reader of genomes, since htslib is C that
+parses files of strangers. Linux has all doors; macOS the limits only. :func:`level` tells what this machine has.
 """
 
 from __future__ import annotations
