@@ -4,6 +4,7 @@
     objects/<acceptor>/<segment>/<n>.part    still arriving; gone after a crash
     objects/<acceptor>/<segment>/sealed      every object of it stands in the index
     results/<name>
+    documents/<kind>/<digest>                what patients' records say, for the node's user alone
 
 One process writes the segments of an acceptor (:class:`SegmentWriter`), another reads them
 (:class:`ObjectStore`); they share nothing but the files. A segment is finished once a later one exists and it
@@ -53,9 +54,9 @@ class Segment:
 class Reservation:
     """An object on its way in; ends with :meth:`commit` or :meth:`discard`. Not for several threads."""
 
-    def __init__(self, part: str, path: str) -> None:
+    def __init__(self, part: str, path: str, mode: int = 0o640) -> None:
         self._part, self._path = part, path
-        self._descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+        self._descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     @property
     def part(self) -> Path:
@@ -233,7 +234,14 @@ class ObjectStore:
             LedgerError: other bytes stand there already.
             OSError: the disk is full or fails.
         """
-        path = self._inside(self.places.results, name)
+        return self._write_once(self.places.results, name, data)
+
+    def write_document(self, name: str, data: bytes) -> Path:
+        """Write ``documents/<name>`` as :meth:`write_result` does, for the node's user alone."""
+        return self._write_once(self.places.documents, name, data, mode=0o600)
+
+    def _write_once(self, folder: Path, name: str, data: bytes, mode: int = 0o640) -> Path:
+        path = self._inside(folder, name)
         if path.exists():
             if path.read_bytes() == data:
                 return path
@@ -244,7 +252,7 @@ class ObjectStore:
             )
         make_folder(path.parent)
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-        result = Reservation(str(part), str(path))
+        result = Reservation(str(part), str(path), mode)
         try:
             result.write([data])
         except OSError:

@@ -39,6 +39,11 @@ class Places:
         return self.data_dir / "results"
 
     @property
+    def documents(self) -> Path:
+        """What was received of patients' records and genomes, written once."""
+        return self.data_dir / "documents"
+
+    @property
     def ledger(self) -> Path:
         """The SQLite file, where that is the database."""
         return self.data_dir / "ledger.sqlite"

@@ -31,6 +31,9 @@ from dicom_node.archive.schema_commitment import commitment_request as commitmen
 from dicom_node.archive.schema_corrections import identity_event as identity_event
 from dicom_node.archive.schema_corrections import open_item as open_item
 from dicom_node.archive.schema_corrections import rejection as rejection
+from dicom_node.archive.schema_features import document as document
+from dicom_node.archive.schema_features import feature as feature
+from dicom_node.archive.schema_features import patient_record as patient_record
 from dicom_node.archive.schema_orders import imaging_order as imaging_order
 
 _UNDECIDED = text("decided_revision < revision")
@@ -71,6 +74,7 @@ identity = Table(
     Column("source", String(64), nullable=False),  # what told it: dicom, hl7, …
     Column("changed_at", UtcTime, nullable=False),
     UniqueConstraint("patient_id", "issuer", "site_id"),
+    Index(None, "replaced_by"),
 )
 
 study = Table(
@@ -164,36 +168,6 @@ instance = Table(
     Index(None, "series_id", "state"),
     Index(None, "state"),
     Index("ix_instance_undigested", "series_id", sqlite_where=_UNDIGESTED, postgresql_where=_UNDIGESTED),
-)
-
-document = Table(
-    "document",
-    metadata,
-    _id(),
-    _site(),
-    Column("identity_id", Key, ForeignKey("identity.id")),
-    Column("kind", String(32), nullable=False),  # fhir, hl7, vcf …
-    Column("source", String(255), nullable=False),
-    Column("digest", String(64), nullable=False),
-    Column("path", String(255), nullable=False),
-    Column("received_at", UtcTime, nullable=False),
-    UniqueConstraint("site_id", "kind", "digest"),
-)
-
-feature = Table(
-    "feature",
-    metadata,
-    _id(),
-    _site(),
-    Column("identity_id", Key, ForeignKey("identity.id"), nullable=False),
-    Column("document_id", Key, ForeignKey("document.id")),
-    Column("code", JSON, nullable=False),
-    Column("value", JSON, nullable=False),
-    Column("unit", String(32), nullable=False),
-    Column("effective_at", UtcTime),
-    Column("state", String(16), nullable=False),
-    Column("extracted_at", UtcTime, nullable=False),
-    Index(None, "identity_id"),
 )
 
 job = Table(

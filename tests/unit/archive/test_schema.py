@@ -26,6 +26,7 @@ from dicom_node.archive.claims import Claims
 from dicom_node.archive.commitment_requests import CommitmentRequests
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
+from dicom_node.archive.features import Features
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.index import Index
 from dicom_node.archive.ledger import Ledger
@@ -79,6 +80,9 @@ ASKED: dict[str, Callable[[Database, Path], object]] = {
     "study list": lambda database, _: overview.studies(database),
     "studies found": lambda database, _: overview.studies(database, find="P1"),
     "lookup": lambda database, _: overview.matching(database, "P1"),
+    "features of a patient": lambda database, _: Features(database).of_patient(1, ["egfr"]),
+    "records of a patient": lambda database, _: Features(database).records(1),
+    "documents of a patient": lambda database, _: Features(database).documents(1),
     "events to follow": lambda database, _: identities.unreached(database),
     "results to settle": lambda database, folder: replacements.settle(database, desk(folder), [], "test"),
     "sets of a study": lambda database, _: reissues.current_sets(database, 1),

@@ -117,6 +117,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_identity")),
         sa.UniqueConstraint("patient_id", "issuer", "site_id", name=op.f("uq_identity_patient_id_issuer_site_id")),
     )
+    with op.batch_alter_table("identity", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_identity_replaced_by"), ["replaced_by"], unique=False)
+
     op.create_table(
         "document",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
@@ -203,25 +206,51 @@ def upgrade() -> None:
             postgresql_where=sa.text("decided_revision < revision"),
         )
 
+    with op.batch_alter_table("document", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_document_identity_id"), ["identity_id"], unique=False)
+
+    op.create_table(
+        "patient_record",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("identity_id", KEY, nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("reference", sa.String(length=255), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("document_id", KEY, nullable=True),
+        sa.Column("standing", sa.String(length=16), nullable=False),
+        sa.Column("changed_at", UtcTime(), nullable=False),
+        sa.ForeignKeyConstraint(["document_id"], ["document.id"], name=op.f("fk_patient_record_document_id")),
+        sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_patient_record_identity_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_patient_record_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_patient_record")),
+        sa.UniqueConstraint(
+            "source", "reference", "identity_id", name=op.f("uq_patient_record_source_reference_identity_id")
+        ),
+    )
+    with op.batch_alter_table("patient_record", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_patient_record_identity_id"), ["identity_id"], unique=False)
+
     op.create_table(
         "feature",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("site_id", KEY, nullable=False),
         sa.Column("identity_id", KEY, nullable=False),
         sa.Column("document_id", KEY, nullable=True),
-        sa.Column("code", sa.JSON(), nullable=False),
-        sa.Column("value", sa.JSON(), nullable=False),
-        sa.Column("unit", sa.String(length=32), nullable=False),
-        sa.Column("effective_at", UtcTime(), nullable=True),
-        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("source", sa.String(length=255), nullable=False),
+        sa.Column("current", sa.Boolean(), nullable=False),
         sa.Column("extracted_at", UtcTime(), nullable=False),
+        sa.Column("content", sa.JSON(), nullable=False),
+        sa.Column("gone", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["document_id"], ["document.id"], name=op.f("fk_feature_document_id")),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_feature_identity_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_feature_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feature")),
     )
     with op.batch_alter_table("feature", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_feature_identity_id"), ["identity_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_feature_identity_id_name"), ["identity_id", "name"], unique=False)
+        batch_op.create_index(batch_op.f("ix_feature_source"), ["source"], unique=False)
 
     op.create_table(
         "job",

@@ -1,0 +1,208 @@
+"""What records and genomes say of patients: documents as received, and the features taken from them.
+
+A document is kept once, by its digest. Of each thing in a source that says something (``Feature.source``) one version
+counts per feature: the latest. What a source takes back is not forgotten, it only counts no more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.schema import document, feature, identity, patient_record, site
+from dicom_node.domain.feature import Feature
+from dicom_node.errors import LedgerError
+
+_SITE = 1
+_LONGEST_CHAIN = 16  # of merges
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A source as it was received."""
+
+    kind: str  # fhir, hl7, vcf …
+    source: str  # where it is from, as the site calls it
+    digest: str  # SHA-256, hexadecimal
+    path: str  # of the kept file, as the ledger names it; of one that stays where it is, the whole path
+
+
+@dataclass(frozen=True, slots=True)
+class PatientRecord:
+    """A patient, as a system other than the images' calls and describes them."""
+
+    source: str  # the system
+    reference: str  # what it calls the patient
+    attributes: Mapping[str, str]  # PatientName, PatientBirthDate (YYYYMMDD), PatientSex (F, M, O)
+    standing: str = "current"  # current, replaced, deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of a document."""
+
+    document_id: int
+    known: bool  # the same bytes were here before
+    features: int  # that are new, or say something else than before
+
+
+def keep(store: ObjectStore, kind: str, source: str, data: bytes) -> NewDocument:
+    """Write a document as it was received, durably, and readable by the node's user alone."""
+    found = hashlib.sha256(data).hexdigest()
+    path = store.write_document(f"{kind}/{found[:2]}/{found}", data)
+    return NewDocument(kind, source, found, store.relative(path))
+
+
+class Features:
+    """Documents, patients' records and features in the ledger. Threads may share one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def identity(self, issuer: str, patient_id: str) -> int:
+        """The row of a patient, by (issuer, id); made where there is none. Without an issuer: the site's own.
+
+        Raises:
+            LedgerError: another process makes it just now.
+        """
+        with self._writing() as connection:
+            issuer = issuer or connection.execute(select(site.c.issuer).where(site.c.id == _SITE)).scalar() or ""
+            key = {"site_id": _SITE, "issuer": issuer, "patient_id": patient_id}
+            found = connection.execute(select(identity.c.id).filter_by(**key)).scalar()
+            if found is None:
+                # As images would make it: nobody has told anything that results would have to say.
+                values: dict[str, Any] = {**key, "attributes": {}, "revision": 1, "source": "dicom"}
+                made = insert(identity).values(**values, changed_at=db_now()).returning(identity.c.id)
+                found = connection.execute(made).scalar_one()
+            return int(found)
+
+    def take(
+        self,
+        identity_id: int,
+        new: NewDocument,
+        features: Iterable[Feature],
+        *,
+        record: PatientRecord | None = None,
+        gone: Mapping[str, str] | None = None,
+    ) -> Taken:
+        """Take in what a document says of one patient; the same document again changes nothing.
+
+        ``gone``: source of features -> why it says nothing any more, e.g. it was entered in error.
+
+        Raises:
+            LedgerError: another process takes in the same just now.
+        """
+        with self._writing() as connection:
+            document_id, known = _document(connection, identity_id, new)
+            if record is not None:
+                _tell(connection, identity_id, document_id, record)
+            changed = sum(_put(connection, identity_id, document_id, each) for each in features)
+            for source, why in (gone or {}).items():
+                of_source = (feature.c.source == source, feature.c.identity_id == identity_id)
+                _retire(connection, [*of_source], why)
+        return Taken(document_id, known, changed)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        try:
+            with self._database.write() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise LedgerError(
+                "another process writes of the same patient just now", reason="busy", remedy="try again"
+            ) from error
+
+    def of_patient(self, identity_id: int, names: Collection[str] = ()) -> tuple[Feature, ...]:
+        """Features that count, of a patient and of all who were merged into them; of these names, or all."""
+        with self._database.read() as connection:
+            where = [feature.c.identity_id.in_(_merged(connection, identity_id)), feature.c.current.is_(True)]
+            if names:
+                where.append(feature.c.name.in_(names))
+            rows = connection.execute(select(feature.c.content).where(*where).order_by(feature.c.id)).scalars()
+            return tuple(Feature.from_json(content) for content in rows)
+
+    def records(self, identity_id: int) -> tuple[PatientRecord, ...]:
+        """How other systems describe a patient, and all who were merged into them."""
+        with self._database.read() as connection:
+            where = patient_record.c.identity_id.in_(_merged(connection, identity_id))
+            rows = connection.execute(select(patient_record).where(where).order_by(patient_record.c.id)).all()
+        return tuple(PatientRecord(row.source, row.reference, row.attributes, row.standing) for row in rows)
+
+    def documents(self, identity_id: int) -> tuple[tuple[NewDocument, datetime], ...]:
+        """What was received of a patient, and when."""
+        with self._database.read() as connection:
+            where = document.c.identity_id.in_(_merged(connection, identity_id))
+            rows = connection.execute(select(document).where(where).order_by(document.c.id)).all()
+        return tuple((NewDocument(row.kind, row.source, row.digest, row.path), row.received_at) for row in rows)
+
+
+def _document(connection: Connection, identity_id: int, new: NewDocument) -> tuple[int, bool]:
+    key = {"site_id": _SITE, "kind": new.kind, "digest": new.digest}
+    row = connection.execute(select(document.c.id, document.c.identity_id).filter_by(**key)).first()
+    if row is None:
+        values = {**key, "source": new.source[:255], "path": new.path, "identity_id": identity_id}
+        made = insert(document).values(**values, received_at=db_now()).returning(document.c.id)
+        return int(connection.execute(made).scalar_one()), False
+    if row.identity_id is not None and row.identity_id != identity_id:
+        connection.execute(update(document).where(document.c.id == row.id).values(identity_id=None))
+    return int(row.id), True
+
+
+def _tell(connection: Connection, identity_id: int, document_id: int, record: PatientRecord) -> None:
+    key = {"source": record.source[:64], "reference": record.reference[:255]}
+    values = {"attributes": dict(record.attributes), "standing": record.standing, "document_id": document_id}
+    row = connection.execute(select(patient_record).filter_by(**key, identity_id=identity_id)).first()
+    if row is None:
+        mine = {"site_id": _SITE, "identity_id": identity_id}
+        connection.execute(insert(patient_record).values(**key, **mine, **values, changed_at=db_now()))
+    elif (row.attributes, row.standing) != (values["attributes"], record.standing):
+        chosen = update(patient_record).where(patient_record.c.id == row.id)
+        connection.execute(chosen.values(**values, changed_at=db_now()))
+
+
+def _put(connection: Connection, identity_id: int, document_id: int, new: Feature) -> bool:
+    """Whether the feature is new, or says something else than what counted before."""
+    same_thing = (feature.c.source == new.source, feature.c.name == new.name, feature.c.identity_id == identity_id)
+    row = connection.execute(select(feature).where(*same_thing, feature.c.current.is_(True))).first()
+    content = new.as_json()
+    if row is not None:
+        before = Feature.from_json(row.content)
+        if row.content == content:
+            return False
+        if before.recorded_at and new.recorded_at and new.recorded_at < before.recorded_at:
+            return False  # an earlier version that comes later
+        _retire(connection, [feature.c.id == row.id], f"version {new.version or 'that came later'} says otherwise")
+    values = {"identity_id": identity_id, "document_id": document_id, "name": new.name, "source": new.source}
+    values |= {"site_id": _SITE, "current": True, "content": content, "gone": "", "extracted_at": db_now()}
+    connection.execute(insert(feature).values(**values))
+    return True
+
+
+def _retire(connection: Connection, where: list[Any], why: str) -> None:
+    connection.execute(update(feature).where(*where, feature.c.current.is_(True)).values(current=False, gone=why))
+
+
+def _merged(connection: Connection, identity_id: int) -> list[int]:
+    """A patient, the one they were merged into at last, and all who were merged into that one."""
+    last, seen = identity_id, {identity_id}
+    while len(seen) < _LONGEST_CHAIN:
+        onward = connection.execute(select(identity.c.replaced_by).where(identity.c.id == last)).scalar()
+        if onward is None or onward in seen:
+            break
+        last = int(onward)
+        seen.add(last)
+    found, fresh = [last], [last]
+    while fresh:
+        merged = select(identity.c.id).where(identity.c.replaced_by.in_(fresh), identity.c.id.not_in(found))
+        fresh = [int(number) for number in connection.execute(merged).scalars()]
+        found += fresh
+    return found
