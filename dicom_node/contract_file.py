@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from dicom_node.contract_results import ResultTable, result_contradictions
 from dicom_node.contract_tables import (
     Bounds,
     BoundTable,
@@ -116,6 +117,7 @@ class ContractFile(Table):
     outputs: Annotated[tuple[OutputTable, ...], Field(strict=False)] = ()
     population: Bounds = ()
     protocol: Bounds = ()
+    result: ResultTable = ResultTable()
 
 
 def read(file: Path) -> ContractFile:
@@ -173,6 +175,7 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
     for table in ("inputs", "segments", "measurements", "evaluations", "outputs"):
         yield from named_twice(getattr(contract, table), (table,))
     yield from output_contradictions(contract.outputs, contract.segments)
+    yield from result_contradictions(contract.result, contract.outputs)
     numbers = [segment.labelID for segment in contract.segments]
     for index, number in enumerate(numbers):
         if number in numbers[:index]:
@@ -284,6 +287,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         outputs=tuple(output.record(segments) for output in contract.outputs) or default,
         population=tuple(bound.record() for bound in contract.population),
         protocol=tuple(bound.record() for bound in contract.protocol),
+        encoding=contract.result.encoding(),
     )
 
 

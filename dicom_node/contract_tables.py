@@ -144,11 +144,12 @@ class ChannelsTable(_Output):
     segments: Names
     activation: Word = "none"
     threshold: Share = 0.5
+    keep: bool = False
 
     def record(self, segments: tuple[str, ...]) -> Output:
         """The record."""
         form, activation = MaskForm(self.kind), Activation(self.activation)
-        return MaskOutput(self.name, self.key, form, self.segments, activation, self.threshold)
+        return MaskOutput(self.name, self.key, form, self.segments, activation, self.threshold, self.keep)
 
 
 class ClassesTable(_Output):

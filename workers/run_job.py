@@ -262,6 +262,7 @@ class Worker:
             notes=(*((late,) if late else ()), *notes),
             classes=statements.classify(contract, output.arrays, attributes),
             detections=detections,
+            probabilities=output.probabilities(contract),
         )
 
     def _context(self, job: Job) -> ResultContext:

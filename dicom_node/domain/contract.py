@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dicom_node.domain.finding import Code
 
 if TYPE_CHECKING:
-    from dicom_node.domain.output import Output
+    from dicom_node.domain.output import Encoding, Output
 
 _ORDERED = re.compile(r"(smallest|largest)\s+(\w+)")
 _EQUAL = re.compile(r"(\w+)\s*==?\s*(\S(?:.*\S)?)")
@@ -173,6 +173,7 @@ class ModelContract:
     outputs: tuple[Output, ...] = ()
     population: tuple[ProtocolBound, ...] = ()  # patients the model holds for; outside it nothing is evaluated
     protocol: tuple[ProtocolBound, ...] = ()  # acquisitions of the first input it holds for
+    encoding: Encoding | None = None  # how segments are written; None: as the destination has it, else BINARY
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

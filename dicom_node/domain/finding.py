@@ -6,6 +6,7 @@ groups of TID 1500 (PS3.16).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -112,6 +113,8 @@ class Findings:
 
     Each of ``layers`` is a label map with axes (slice, row, column), dtype uint8, shape of ``grid``; 0 is background.
     Segments that may overlap lie in different layers; a model without segments has none. Nobody changes them any more.
+    ``probabilities`` have the same axes and shape; they are of the segments whose model tells them, and the label maps
+    are what its contract makes of them.
     ``frames`` gives for each slice the SOP Instance UID of the image it lies on.
     """
 
@@ -124,6 +127,7 @@ class Findings:
     notes: tuple[str, ...] = ()
     classes: tuple[Classification, ...] = ()
     detections: tuple[Detection, ...] = ()
+    probabilities: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)  # by segment number, 0 to 1
     occupied: tuple[npt.NDArray[np.bool_], ...] = field(init=False, repr=False)  # of each layer, as labels_by_slice
 
     def __post_init__(self) -> None:
@@ -134,12 +138,16 @@ class Findings:
                 raise ModelOutputError(f"a label map is {layer.dtype}, not uint8")
         if len(self.frames) != self.grid.shape[0]:
             raise ModelOutputError(f"{len(self.frames)} source images for {self.grid.shape[0]} slices")
+        for number, field_ in self.probabilities.items():
+            _check_probabilities(number, field_, self.grid.shape)
         object.__setattr__(self, "occupied", tuple(labels_by_slice(layer) for layer in self.layers))
         known = {segment.number for segment in self.segments}
         found = [number for held in self.occupied for number in _numbers(held)]
         if set(found) - known:
             unknown = sorted(set(found) - known)
             raise ModelOutputError(f"a label map holds {unknown}, which the contract does not name")
+        if set(self.probabilities) - known:
+            raise ModelOutputError(f"there are probabilities of {sorted(set(self.probabilities) - known)}, no segments")
         if len(found) != len(set(found)):
             raise ModelOutputError("a segment lies in two label maps")
 
@@ -157,6 +165,14 @@ class Findings:
         for layer in self.layers:
             inside |= layer == number
         return inside
+
+
+def _check_probabilities(number: int, found: npt.NDArray[np.float32], shape: tuple[int, int, int]) -> None:
+    if found.shape != shape or found.dtype != np.float32:
+        raise ModelOutputError(f"segment {number} has probabilities {found.dtype} {found.shape}, not float32 {shape}")
+    lowest, highest = float(found.min()), float(found.max())
+    if not (lowest >= 0 and highest <= 1):  # NaN is neither
+        raise ModelOutputError(f"probabilities of segment {number} lie between {lowest} and {highest}, not 0 and 1")
 
 
 def labels_by_slice(layer: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

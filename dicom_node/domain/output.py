@@ -25,6 +25,14 @@ class MaskForm(StrEnum):
     PROBABILITIES = "probabilities"  # background, then a channel per segment: the most probable one wins
 
 
+class Encoding(StrEnum):
+    """Segmentation Type (0062,0001): how segments are written as DICOM."""
+
+    BINARY = "BINARY"
+    FRACTIONAL = "FRACTIONAL"  # probabilities; only of outputs that keep them
+    LABELMAP = "LABELMAP"
+
+
 class RegionForm(StrEnum):
     """How detections come out."""
 
@@ -50,6 +58,7 @@ class MaskOutput:
     segments: tuple[str, ...]  # names of segments in the order of channels; of labels: all, numbered in [[segments]]
     activation: Activation = Activation.NONE
     threshold: float = 0.5
+    keep: bool = False  # the probabilities go on beside the label map, as those of the findings
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.contract import ModelContract
@@ -118,7 +117,7 @@ class HostProcess:
         shape = next(iter(volumes.values())).grid.shape
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
-            output = stack.enter_context(wire.shared_file(int(np.prod(shape))))
+            output = stack.enter_context(wire.shared_file(returns.expected_bytes(self.contract, shape)))
             dimensions = {role.name: role.dimensions for role in self.contract.inputs}
             inputs = [_told(role, volume, dimensions[role]) for role, volume in volumes.items()]
             order = {"do": "run", "inputs": inputs, "rung": rung}

@@ -3,6 +3,7 @@
 Imported by host processes only. Every array a host hands out is one of
 
     NAME               uint8 (layer, slice, row, column): label maps whose segments do not overlap within a layer
+    NAME/probabilities float32 (segment, slice, row, column), 0 to 1: of outputs that keep them
     NAME               float64 (n,): probabilities of classes, or values
     NAME/points        float64 (n, 1 or 8, 3): LPS mm of points, or of the corners of boxes
     NAME/scores        float64 (n,)
@@ -55,7 +56,7 @@ def collect(data: Any, orders: list[dict[str, Any]], frame: Frame) -> dict[str, 
     for order in orders:
         name = order["name"]
         if order["kind"] == "mask":
-            arrays[name] = _mask(data, order, frame)
+            arrays |= {f"{name}{part}": array for part, array in _mask(data, order, frame).items()}
         elif order["kind"] == "vector":
             arrays[name] = _vector(data, order)
         else:
@@ -106,7 +107,8 @@ def _as_array(value: Any) -> Array:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
 
 
-def _mask(data: Any, order: Mapping[str, Any], frame: Frame) -> Array:
+def _mask(data: Any, order: Mapping[str, Any], frame: Frame) -> dict[str, Array]:
+    """The label maps, and the probabilities of the segments where they are kept."""
     key = order["key"]
     value = _value(data, key)
     array = _numbers(value, key)
@@ -127,10 +129,21 @@ def _mask(data: Any, order: Mapping[str, Any], frame: Frame) -> Array:
             "end the postprocessing with Invertd, so that the result lies on the grid of the input",
         )
     _check_affine(value, data, key, frame)
-    layers = _layers(array, order)
+    if order["form"] == "labels":
+        return {"": _turned(_labels(array, key), frame)}
+    probabilities = _activated(array, order)
+    found = {"": _turned(_layers(probabilities, order), frame)}
+    if order.get("keep"):
+        of_segments = probabilities[1:] if order["form"] == "probabilities" else probabilities
+        found["/probabilities"] = _turned(of_segments.astype(np.float32, copy=False), frame)
+    return found
+
+
+def _turned(channels: Array, frame: Frame) -> Array:
+    """(channel, W, H[, D]) as (channel, slice, row, column)."""
     if len(frame.shape) == 2:
-        layers = layers[..., None]
-    return np.ascontiguousarray(layers.transpose(0, 3, 2, 1))
+        channels = channels[..., None]
+    return np.ascontiguousarray(channels.transpose(0, 3, 2, 1))
 
 
 def _check_affine(value: Any, data: Any, key: str, frame: Frame) -> None:
@@ -147,16 +160,13 @@ def _check_affine(value: Any, data: Any, key: str, frame: Frame) -> None:
         )
 
 
-def _layers(array: Array, order: Mapping[str, Any]) -> Array:
+def _layers(probabilities: Array, order: Mapping[str, Any]) -> Array:
     """uint8 (layer, W, H[, D]) with the numbers of segments."""
-    if order["form"] == "labels":
-        return _labels(array, order["key"])
     numbers = np.asarray([0, *order["numbers"]], dtype=np.uint8)
-    probabilities = _activated(array, order)
     if order["form"] == "probabilities":
         return np.asarray(numbers[probabilities.argmax(axis=0)])[None]
     inside = probabilities >= order["threshold"]
-    return np.where(inside, numbers[1:].reshape(-1, *(1,) * (array.ndim - 1)), np.uint8(0))
+    return np.where(inside, numbers[1:].reshape(-1, *(1,) * (probabilities.ndim - 1)), np.uint8(0))
 
 
 def _labels(array: Array, key: str) -> Array:

@@ -52,6 +52,17 @@ class ModelOutput:
         masks = [output for output in contract.outputs if isinstance(output, MaskOutput)]
         return tuple(layer for output in masks for layer in self.arrays[output.name])
 
+    def probabilities(self, contract: ModelContract) -> dict[int, npt.NDArray[np.float32]]:
+        """Of the segments whose output keeps them, by number: (slice, row, column)."""
+        kept = [output for output in contract.outputs if isinstance(output, MaskOutput) and output.keep]
+        return {
+            number: field
+            for output in kept
+            for number, field in zip(
+                contract.segment_numbers(output.segments), self.arrays[f"{output.name}/probabilities"], strict=True
+            )
+        }
+
 
 class HostPool:
     """Runs bundles, each in a process of its own. One run at a time."""

@@ -24,7 +24,7 @@ def orders(contract: ModelContract) -> list[dict[str, Any]]:
 def _order(contract: ModelContract, output: Output) -> dict[str, Any]:
     common = {"name": output.name, "key": output.key}
     if isinstance(output, MaskOutput):
-        mask = {"kind": "mask", "form": str(output.form), "threshold": output.threshold}
+        mask = {"kind": "mask", "form": str(output.form), "threshold": output.threshold, "keep": output.keep}
         numbers = contract.segment_numbers(output.segments)
         return {**common, **mask, "activation": str(output.activation), "numbers": list(numbers)}
     if isinstance(output, RegionOutput):
@@ -59,13 +59,14 @@ def checked(
     arrays: dict[str, Array] = {}
     at, held = 0, memoryview(data)
     for name, dtype, dimensions in told:
-        if dtype not in ("uint8", "int64", "float64"):
+        if dtype not in ("uint8", "int64", "float32", "float64"):
             raise _wrong("output-shape", f"{contract.name} returned {name} as {dtype}")
         size = int(np.prod([int(n) for n in dimensions], dtype=np.int64)) * np.dtype(dtype).itemsize
         part = held[at : at + size]
         if len(part) != size:
             raise _wrong("output-shape", f"{contract.name} returned {len(part)} of {size} bytes of {name}")
-        arrays[str(name)] = np.frombuffer(part, dtype=dtype).reshape([int(n) for n in dimensions])
+        flat = np.require(np.frombuffer(part, dtype=dtype), requirements="A")  # what stands before it may be odd
+        arrays[str(name)] = flat.reshape([int(n) for n in dimensions])
         at += size
     for output in contract.outputs:
         for name, wanted in _wanted(output, shape).items():
@@ -79,10 +80,24 @@ def checked(
     return arrays
 
 
+def expected_bytes(contract: ModelContract, shape: tuple[int, int, int]) -> int:
+    """About how much a run gives back; what is not as long as the volume does not count."""
+    voxels = int(np.prod(shape))
+    return sum(
+        voxels * (_layer_count(output) + 4 * len(output.segments) * output.keep)
+        for output in contract.outputs
+        if isinstance(output, MaskOutput)
+    )
+
+
+def _layer_count(output: MaskOutput) -> int:
+    return len(output.segments) if output.form is MaskForm.CHANNELS else 1
+
+
 def _wanted(output: Output, shape: tuple[int, int, int]) -> Mapping[str, tuple[int | None, ...]]:
     if isinstance(output, MaskOutput):
-        layers = len(output.segments) if output.form is MaskForm.CHANNELS else 1
-        return {output.name: (layers, *shape)}
+        kept = {f"{output.name}/probabilities": (len(output.segments), *shape)} if output.keep else {}
+        return {output.name: (_layer_count(output), *shape), **kept}
     if isinstance(output, RegionOutput):
         parts = [("scores", output.scores), ("labels", output.labels)]
         columns = [name for name, key in parts if key] + [measured.name for measured in output.measurements]

@@ -9,18 +9,25 @@ from pydicom.dataset import Dataset
 from dicom_node.archive.documents import part_10
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
+from dicom_node.domain.output import Encoding
 from dicom_node.errors import ResultError
 from workers.results import report, segmentation
+from workers.results.planes import planes_of
 from workers.results.records import Kind, ResultContext, ResultObject
 from workers.results.source import Source, local_time, read
 
 
 def encode(
-    findings: Findings, contract: ModelContract, sources: Sequence[Dataset], context: ResultContext
+    findings: Findings,
+    contract: ModelContract,
+    sources: Sequence[Dataset],
+    context: ResultContext,
+    encoding: Encoding | None = None,
 ) -> tuple[ResultObject, ...]:
     """One Segmentation where there are segments, then the reports; the same arguments give the same bytes.
 
-    ``sources`` are the headers of the images of ``findings.frames``, in that order; they are not changed.
+    ``sources`` are the headers of the images of ``findings.frames``, in that order; they are not changed. Segments are
+    written as ``encoding``; without it as the contract asks for, else as BINARY.
 
     Raises:
         ResultError: the images are not those of the findings, or the findings cannot be encoded.
@@ -34,7 +41,8 @@ def encode(
         )
     source = read(sources)
     time = local_time(source, context)
-    seg = segmentation.build(findings, contract, source, context, time) if findings.segments else None
+    planes = planes_of(findings, encoding or contract.encoding or Encoding.BINARY) if findings.segments else None
+    seg = segmentation.build(findings, contract, source, context, time, planes) if planes else None
     made: dict[Kind, Dataset] = {"seg": seg} if seg is not None else {}
     made |= report.build(findings, contract, source, context, time, seg)
     return tuple(_object(kind, dataset, source, context) for kind, dataset in made.items())

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.finding import Findings
+from dicom_node.domain.output import Encoding as Encoding
 from dicom_node.errors import ResultError
 
 Bool = npt.NDArray[np.bool_]
 Plane = npt.NDArray[Any]
 
 MAXIMUM_FRACTIONAL_VALUE = 255
-
-
-class Encoding(StrEnum):
-    """Segmentation Type (0062,0001)."""
-
-    BINARY = "BINARY"
-    FRACTIONAL = "FRACTIONAL"
-    LABELMAP = "LABELMAP"
 
 
 class Planes(Protocol):
@@ -130,3 +122,23 @@ class Fractions:
         """Shares, uint8."""
         scaled = self._probabilities[number - 1][index] * float(MAXIMUM_FRACTIONAL_VALUE)
         return np.asarray(np.rint(scaled, out=scaled).astype(np.uint8))
+
+
+def planes_of(findings: Findings, encoding: Encoding) -> Planes:
+    """The segments of findings as that type of Segmentation holds them.
+
+    Raises:
+        ResultError: ``overlap``: they do not fit into a label map; ``probabilities``: a segment has none.
+    """
+    if encoding is Encoding.BINARY:
+        return Masks(findings)
+    if encoding is Encoding.LABELMAP:
+        return LabelMap(findings)
+    without = [segment.label for segment in findings.segments if segment.number not in findings.probabilities]
+    if without:
+        raise ResultError(
+            f"there are no probabilities of {', '.join(without)}",
+            reason="probabilities",
+            remedy="set keep = true for its output in model.toml, or have it encoded as BINARY",
+        )
+    return Fractions([findings.probabilities[segment.number] for segment in findings.segments])

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
-import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 
@@ -20,11 +19,10 @@ from dicom_node.domain.finding import Code, Findings, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
 from workers.results import codes, regions, source
+from workers.results import readback_masks as masks
+from workers.results.readback_masks import wrong
 from workers.results.records import Kind, ResultObject
 
-# Positions are written with 16 characters at most; a frame lies on its slice when it is off by less than this share
-# of the step between slices.
-_POSITION_TOLERANCE = 0.01
 # Numeric Value (0040,A30A) has 16 characters, so ten digits at least.
 _VALUE_TOLERANCE = 1e-9
 _COORDINATE_TOLERANCE_MM = 1e-3  # Graphic Data (0070,0022) is FL
@@ -78,9 +76,9 @@ def _read(item: ResultObject) -> Dataset:
     }
     for keyword, value in stated.items():
         if str(dataset.get(keyword, "")) != value or not is_valid_uid(value):
-            raise _wrong(item.kind.upper(), f"{keyword} is {dataset.get(keyword)}, not {value}")
+            raise wrong(item.kind.upper(), f"{keyword} is {dataset.get(keyword)}, not {value}")
     if str(dataset.file_meta.TransferSyntaxUID) != item.transfer_syntax_uid:
-        raise _wrong(item.kind.upper(), f"its transfer syntax is {dataset.file_meta.TransferSyntaxUID}")
+        raise wrong(item.kind.upper(), f"its transfer syntax is {dataset.file_meta.TransferSyntaxUID}")
     return dataset
 
 
@@ -88,79 +86,41 @@ def _check_patient(kind: Kind, dataset: Dataset, expected: Dataset, whose: str) 
     for keyword in ("PatientID", "PatientName", "AccessionNumber", "StudyInstanceUID"):
         # Spaces at the end only pad a value to even length.
         if str(dataset.get(keyword) or "").rstrip() != str(expected.get(keyword) or "").rstrip():
-            raise _wrong(kind.upper(), f"its {keyword} is not that of the {whose}")
+            raise wrong(kind.upper(), f"its {keyword} is not that of the {whose}")
 
 
 def _check_series_uids(read: Mapping[Kind, Dataset]) -> None:
     reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind != "seg"}
     if len(reports) != 1:
-        raise _wrong("SR", "the reports stand in several series")
+        raise wrong("SR", "the reports stand in several series")
     if "seg" in read and str(read["seg"].SeriesInstanceUID) in reports:
-        raise _wrong("SR", "it stands in the series of the SEG")
+        raise wrong("SR", "it stands in the series of the SEG")
 
 
 def _check_segmentation(segmentation: Dataset, findings: Findings) -> None:
     described = {int(item.SegmentNumber): item for item in segmentation.SegmentSequence}
     if sorted(described) != sorted(segment.number for segment in findings.segments):
-        raise _wrong("SEG", f"it describes the segments {sorted(described)}")
+        raise wrong("SEG", f"it describes the segments {sorted(described)}")
     for segment in findings.segments:
         _check_segment(described[segment.number], segment)
-    _check_masks(segmentation, findings)
+    masks.check(segmentation, findings)
     listed = {
         str(image.ReferencedSOPInstanceUID)
         for series in segmentation.ReferencedSeriesSequence
         for image in series.ReferencedInstanceSequence
     }
     if listed != set(findings.frames):
-        raise _wrong("SEG", "it references other images than those of the findings")
+        raise wrong("SEG", "it references other images than those of the findings")
 
 
 def _check_frame_numbers(segmentation: Dataset, findings: Findings, sources: Sequence[Dataset]) -> None:
     """Of multi-frame sources each frame must name the frame it lies on."""
     groups = segmentation.PerFrameFunctionalGroupsSequence
-    for group, (_, index) in zip(groups, _frames(segmentation, findings), strict=True):
+    for group, (_, index) in zip(groups, masks.frames(segmentation, findings), strict=True):
         reference = group.DerivationImageSequence[0].SourceImageSequence[0]
         number = sources[index].get("ReferencedFrameNumber") if sources else reference.get("ReferencedFrameNumber")
         if reference.get("ReferencedFrameNumber") != number:
-            raise _wrong("SEG", f"the frame on slice {index} references frame {reference.get('ReferencedFrameNumber')}")
-
-
-def _check_masks(segmentation: Dataset, findings: Findings) -> None:
-    """Every frame against its segment on its slice; what has no frame must be empty."""
-    _, rows, columns = findings.grid.shape
-    if (segmentation.Rows, segmentation.Columns) != (rows, columns):
-        raise _wrong("SEG", f"its frames are {segmentation.Rows} x {segmentation.Columns}, not {rows} x {columns}")
-    frames = int(segmentation.NumberOfFrames)
-    if len(segmentation.PixelData) < (frames * rows * columns + 7) // 8:
-        raise _wrong("SEG", f"its pixel data end before its {frames} frames do")
-    frame_of: dict[tuple[int, int], int] = {}
-    for frame, place in enumerate(_frames(segmentation, findings)):
-        if place in frame_of:
-            raise _wrong("SEG", f"segment {place[0]} has two frames on slice {place[1]}")
-        frame_of[place] = frame
-    nothing = np.zeros((rows, columns), dtype=bool)
-    for number, index in {*frame_of, *_occupied(findings)}:
-        frame = frame_of.get((number, index), -1)
-        written = _plane(segmentation.PixelData, frame, (rows, columns)) if frame >= 0 else nothing
-        found = np.logical_or.reduce([layer[index] == number for layer in findings.layers])
-        if not np.array_equal(written, found):
-            raise _wrong("SEG", f"its mask of segment {number} on slice {index} is not the one that was found")
-
-
-def _plane(data: bytes, frame: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """One frame of bits that run on from frame to frame, axes (row, column)."""
-    size = shape[0] * shape[1]
-    first, skipped = divmod(frame * size, 8)
-    held = np.frombuffer(data, np.uint8, (skipped + size + 7) // 8, first)
-    return np.unpackbits(held, count=skipped + size, bitorder="little")[skipped:].reshape(shape).view(np.bool_)
-
-
-def _occupied(findings: Findings) -> Iterator[tuple[int, int]]:
-    """Segment number and slice index wherever there is a voxel."""
-    for held in findings.occupied:
-        for index, number in np.argwhere(held):
-            if number:
-                yield int(number), int(index)
+            raise wrong("SEG", f"the frame on slice {index} references frame {reference.get('ReferencedFrameNumber')}")
 
 
 def _check_segment(item: Dataset, segment: Segment) -> None:
@@ -174,31 +134,7 @@ def _check_segment(item: Dataset, segment: Segment) -> None:
     )
     modifier = _key(segment.type_modifier) if segment.type_modifier else None
     if found != (_key(segment.category), _key(segment.type), modifier, segment.tracking_uid):
-        raise _wrong("SEG", f"segment {segment.number} is described as {found}")
-
-
-def _frames(segmentation: Dataset, findings: Findings) -> Iterator[tuple[int, int]]:
-    """Segment number and slice index of each frame."""
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
-    groups = segmentation.PerFrameFunctionalGroupsSequence
-    indices = findings.grid.lps_to_index([_position(group, shared, findings) for group in groups])
-    for group, at in zip(groups, indices, strict=True):
-        index = round(float(at[0]))
-        if not 0 <= index < len(findings.frames) or np.abs(at - (index, 0, 0)).max() > _POSITION_TOLERANCE:
-            raise _wrong("SEG", f"a frame lies at (slice, row, column) {at.round(3).tolist()} of the grid")
-        image = str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
-        if image != findings.frames[index]:
-            raise _wrong("SEG", f"the frame on slice {index} references image {image}")
-        identification = group if "SegmentIdentificationSequence" in group else shared
-        yield int(identification.SegmentIdentificationSequence[0].ReferencedSegmentNumber), index
-
-
-def _position(group: Dataset, shared: Dataset, findings: Findings) -> Sequence[float]:
-    """Where a frame lies, LPS mm; the one slice of a projection, which has no position, at its grid's origin."""
-    holder = group if "PlanePositionSequence" in group else shared
-    if "PlanePositionSequence" not in holder and findings.grid.shape[0] == 1:
-        return findings.grid.origin
-    return [float(v) for v in holder.PlanePositionSequence[0].ImagePositionPatient]
+        raise wrong("SEG", f"segment {segment.number} is described as {found}")
 
 
 def _check_report(kind: Kind, report: Dataset, segmentation: Dataset | None, findings: Findings) -> None:
@@ -235,10 +171,10 @@ def _check_segment_groups(report: Dataset, segmentation: Dataset, findings: Find
         ),
     ]
     if Counter(judged) != Counter(expected):
-        raise _wrong("SR", f"its evaluations are {judged}, not {expected}")
+        raise wrong("SR", f"its evaluations are {judged}, not {expected}")
     for segment in findings.segments:
         if tracked.get((segment.number,)) != segment.tracking_uid:
-            raise _wrong("SR", f"segment {segment.number} has another tracking UID than in the findings")
+            raise wrong("SR", f"segment {segment.number} has another tracking UID than in the findings")
 
 
 def _check_series(report: Dataset, findings: Findings) -> None:
@@ -253,14 +189,14 @@ def _check_series(report: Dataset, findings: Findings) -> None:
     _compare_measurements(measured, [("series", f) for f in numbers])
     expected = [(_key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes]
     if Counter(judged) != Counter(expected):
-        raise _wrong("SR", f"its classes are {judged}, not {expected}")
+        raise wrong("SR", f"its classes are {judged}, not {expected}")
 
 
 def _check_detections(report: Dataset, findings: Findings) -> None:
     """Each detection's numbers, and that its coordinates lie within it."""
     groups = {_tracking_uid(group): group for group in _groups(report)}
     if set(groups) != {found.tracking_uid for found in findings.detections}:
-        raise _wrong("SR", f"it holds {len(groups)} detections, not the {len(findings.detections)} that were found")
+        raise wrong("SR", f"it holds {len(groups)} detections, not the {len(findings.detections)} that were found")
     for found in findings.detections:
         group = groups[found.tracking_uid]
         measured: _Measured = defaultdict(list)
@@ -271,7 +207,7 @@ def _check_detections(report: Dataset, findings: Findings) -> None:
         told, points = told.reshape(-1, 3), np.asarray(found.points)
         low, high = points.min(axis=0) - _COORDINATE_TOLERANCE_MM, points.max(axis=0) + _COORDINATE_TOLERANCE_MM
         if not len(told) or (told < low).any() or (told > high).any():
-            raise _wrong("SR", f"{found.tracking_id} lies elsewhere than it was found")
+            raise wrong("SR", f"{found.tracking_id} lies elsewhere than it was found")
 
 
 def _tracking_uid(group: Sequence[Dataset]) -> str:
@@ -287,7 +223,7 @@ def _compare_measurements(measured: _Measured, numbers: Iterable[tuple[object, M
             expected[(over, _key(found.concept), _key(found.unit), derivation)].append(found.value)
     for which in {*measured, *expected}:
         if not _same(measured[which], expected[which]):
-            raise _wrong("SR", f"its measurement {which} is {measured[which]}, not {expected[which]}")
+            raise wrong("SR", f"its measurement {which} is {measured[which]}, not {expected[which]}")
 
 
 def _same(found: list[float], expected: list[float]) -> bool:
@@ -308,10 +244,10 @@ def _groups(report: Dataset) -> Iterator[Sequence[Dataset]]:
 def _referenced_segments(group: Sequence[Dataset], segmentation: Dataset) -> tuple[int, ...]:
     images = [item for item in group if item.ValueType == "IMAGE" and _name(item) == ("121191", "DCM")]
     if len(images) != 1:
-        raise _wrong("SR", f"a measurement group references {len(images)} segmentations")
+        raise wrong("SR", f"a measurement group references {len(images)} segmentations")
     reference = images[0].ReferencedSOPSequence[0]
     if str(reference.ReferencedSOPInstanceUID) != str(segmentation.SOPInstanceUID):
-        raise _wrong("SR", "a measurement group references another segmentation")
+        raise wrong("SR", "a measurement group references another segmentation")
     numbers = reference.ReferencedSegmentNumber
     return (int(numbers),) if isinstance(numbers, int) else tuple(int(number) for number in numbers)
 
@@ -346,10 +282,3 @@ def _concept(item: Dataset) -> _Concept:
 
 def _key(code: Code) -> _Concept:
     return code.value, code.scheme
-
-
-def _wrong(which: str, what: str) -> ResultError:
-    return ResultError(
-        f"the {which} does not read back as what was found: {what}",
-        remedy="this is a fault of the software; keep the study and report it",
-    )

@@ -164,3 +164,28 @@ def test_what_does_not_fit_is_refused_by_name(output: Output, data: dict[str, An
         collected(output, **data)
 
     assert caught.value.reason == reason
+
+
+def test_probabilities_of_segments_are_kept_where_that_is_asked_for() -> None:
+    softmaxed = np.zeros((3, *SHAPE), np.float32)
+    softmaxed[0], softmaxed[2] = 0.25, 0.75
+    given = collected(replace(channels(MaskForm.PROBABILITIES), keep=True), pred=torch.from_numpy(softmaxed))
+
+    kept = given["masks/probabilities"]
+    assert (kept.dtype, kept.shape) == (np.float32, (2, *VOLUME.grid.shape))
+    assert [float(kept[0].max()), float(kept[1].min())] == [0.0, 0.75]
+    assert (given["masks"] == 2).all()
+
+
+def test_sigmoids_are_kept_in_place_and_cut_at_the_threshold() -> None:
+    shares = np.random.default_rng(0).random((2, *SHAPE), np.float32)
+    shares[0, 5, 4, 3] = 0.7
+    given = collected(replace(channels(MaskForm.CHANNELS), keep=True, threshold=0.7), pred=shares)
+
+    assert np.array_equal(given["masks/probabilities"][0], shares[0].T)
+    assert np.array_equal(given["masks"][0] == 1, shares[0].T >= 0.7)
+    assert given["masks"][0, 3, 4, 5] == 1
+
+
+def test_without_that_none_are() -> None:
+    assert set(collected(channels(MaskForm.CHANNELS), pred=np.zeros((2, *SHAPE), np.float32))) == {"masks"}

@@ -1,0 +1,51 @@
+"""How a contract asks for its results to be told, and what contradicts itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from served_bundles import serve_bundle
+
+from dicom_node.catalogue import load_contract
+from dicom_node.domain.output import Encoding, MaskOutput
+from dicom_node.errors import ContractError
+
+CHANNELS = '\n[[outputs]]\nname = "masks"\nkind = "channels"\nsegments = ["bright"]\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    folder = tmp_path / "bright"
+    serve_bundle(folder)
+    with (folder / "model.toml").open("a") as file:
+        file.write(text)
+    return folder
+
+
+def test_fractional_with_kept_probabilities(tmp_path: Path) -> None:
+    contract = load_contract(written(tmp_path, CHANNELS + 'keep = true\n[result]\nsegmentation = "FRACTIONAL"\n'))
+
+    assert contract.encoding is Encoding.FRACTIONAL
+    (output,) = contract.outputs
+    assert isinstance(output, MaskOutput)
+    assert output.keep
+
+
+def test_nothing_is_asked_for_where_nothing_is_said(tmp_path: Path) -> None:
+    assert load_contract(written(tmp_path, "")).encoding is None
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ('[result]\nsegmentation = "FRACTIONAL"\n', "result.segmentation", "keep = true"),
+        (CHANNELS + '[result]\nsegmentation = "FRACTIONAL"\n', "result.segmentation", "keep = true"),
+        (CHANNELS + '[result]\nsegmentation = "LABELMAP"\n', "result.segmentation", "may overlap"),
+        ('[result]\nsegmentation = "SURFACE"\n', "result.segmentation", "'SURFACE'"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_with_its_key(tmp_path: Path, text: str, key: str, message: str) -> None:
+    with pytest.raises(ContractError, match=message) as refused:
+        load_contract(written(tmp_path, text))
+    assert refused.value.key == key
+    assert refused.value.line
