@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from dicom_node.domain.hours import Hours
+from dicom_node.ehr_settings import EhrSettings
 from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
 from dicom_node.peer_settings import AETitle, Name, OnDifference, OnGone, Port, Seconds, Section
@@ -196,6 +197,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     models: ModelSettings = ModelSettings()
     delivery: DeliverySettings = DeliverySettings()
+    ehr: EhrSettings = EhrSettings()
     peers: tuple[PeerSettings, ...] = Field(default=(), strict=False)
     rules: tuple[RuleSettings, ...] = Field(default=(), strict=False)
 
@@ -349,6 +351,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "node": settings.node.model_copy(update={"data_dir": data_dir}),
             "tls": settings.tls.model_copy(update=anchored),
             "models": settings.models.model_copy(update={"folders": folders}),
+            "ehr": settings.ehr.anchored(folder),
             "peers": peers,
         }
     )

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.files import ObjectStore
-from dicom_node.archive.schema import document, feature, identity, patient_record, site
+from dicom_node.archive.schema import document, feature, identity, patient_record, site, study
 from dicom_node.domain.feature import Feature
 from dicom_node.errors import LedgerError
 
@@ -124,7 +124,7 @@ class Features:
     def of_patient(self, identity_id: int, names: Collection[str] = ()) -> tuple[Feature, ...]:
         """Features that count, of a patient and of all who were merged into them; of these names, or all."""
         with self._database.read() as connection:
-            where = [feature.c.identity_id.in_(_merged(connection, identity_id)), feature.c.current.is_(True)]
+            where = [feature.c.identity_id.in_(merged(connection, identity_id)), feature.c.current.is_(True)]
             if names:
                 where.append(feature.c.name.in_(names))
             rows = connection.execute(select(feature.c.content).where(*where).order_by(feature.c.id)).scalars()
@@ -133,14 +133,30 @@ class Features:
     def records(self, identity_id: int) -> tuple[PatientRecord, ...]:
         """How other systems describe a patient, and all who were merged into them."""
         with self._database.read() as connection:
-            where = patient_record.c.identity_id.in_(_merged(connection, identity_id))
+            where = patient_record.c.identity_id.in_(merged(connection, identity_id))
             rows = connection.execute(select(patient_record).where(where).order_by(patient_record.c.id)).all()
         return tuple(PatientRecord(row.source, row.reference, row.attributes, row.standing) for row in rows)
+
+    def studies(self, identity_id: int) -> tuple[int, ...]:
+        """Row ids of the studies of a patient, and of all who were merged into them, oldest first."""
+        with self._database.read() as connection:
+            mine = merged(connection, identity_id)
+            which = or_(study.c.identity_id.in_(mine), study.c.moved_to.in_(mine))
+            return tuple(connection.execute(select(study.c.id).where(which).order_by(study.c.id)).scalars())
+
+    def patients(self, patient_id: str, issuer: str | None = None) -> tuple[tuple[int, str], ...]:
+        """Rows and issuers of the patients of that number; of one issuer, or of all."""
+        where = [identity.c.patient_id == patient_id, identity.c.site_id == _SITE]
+        if issuer is not None:
+            where.append(identity.c.issuer == issuer)
+        with self._database.read() as connection:
+            rows = connection.execute(select(identity.c.id, identity.c.issuer).where(*where).order_by(identity.c.id))
+            return tuple((int(row.id), row.issuer) for row in rows)
 
     def documents(self, identity_id: int) -> tuple[tuple[NewDocument, datetime], ...]:
         """What was received of a patient, and when."""
         with self._database.read() as connection:
-            where = document.c.identity_id.in_(_merged(connection, identity_id))
+            where = document.c.identity_id.in_(merged(connection, identity_id))
             rows = connection.execute(select(document).where(where).order_by(document.c.id)).all()
         return tuple((NewDocument(row.kind, row.source, row.digest, row.path), row.received_at) for row in rows)
 
@@ -191,8 +207,8 @@ def _retire(connection: Connection, where: list[Any], why: str) -> None:
     connection.execute(update(feature).where(*where, feature.c.current.is_(True)).values(current=False, gone=why))
 
 
-def _merged(connection: Connection, identity_id: int) -> list[int]:
-    """A patient, the one they were merged into at last, and all who were merged into that one."""
+def merged(connection: Connection, identity_id: int) -> list[int]:
+    """Rows of a patient, the one they were merged into at last, and all who were merged into that one."""
     last, seen = identity_id, {identity_id}
     while len(seen) < _LONGEST_CHAIN:
         onward = connection.execute(select(identity.c.replaced_by).where(identity.c.id == last)).scalar()

@@ -16,6 +16,7 @@ import typer
 from dicom_node.cli import (
     check,
     demo,
+    ehr,
     evaluation,
     import_,
     init,
@@ -90,6 +91,7 @@ for _module in (
     results,
     items,
     patients,
+    ehr,
     models,
     evaluation,
     rules,

@@ -1,4 +1,4 @@
-"""``patients``: who is who, as an authority tells it; results follow."""
+"""``patients``: who is who, as an authority tells it, which results follow; and what is known of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dicom_node.cli.output import Json
 if TYPE_CHECKING:
     from dicom_node.archive.identities import IdentityEvent
 
-commands = typer.Typer(no_args_is_help=True, help="Patients, as corrected: merge, unlink, update.")
+commands = typer.Typer(no_args_is_help=True, help="Patients: what is known of them, and corrections.")
 
 PatientArgument = Annotated[str, typer.Argument(metavar="PATIENT", help="Patient ID.")]
 Issuer = Annotated[str, typer.Option(help="Issuer of that Patient ID; none: the site's own.")]
@@ -93,6 +93,22 @@ def update(
     values = person_values(name, birth_date, sex)
     told = IdentityEvent(*new_event(event, source, at), Kind.UPDATE, patient=Patient(patient, issuer), values=values)
     take(context, told, as_json)
+
+
+@commands.command()
+def show(
+    context: typer.Context,
+    patient: PatientArgument,
+    issuer: Annotated[str, typer.Option(help="Issuer of that Patient ID; none: of any.")] = "",
+    as_json: Json = False,
+) -> None:
+    """What is known of a patient from the record and the genome, and which studies it may be used for."""
+    from dicom_node.cli.patient_story import known, render
+
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        data = known(database, settings.ehr, patient, issuer)
+    output.show(data, as_json, render)
 
 
 def new_event(event: str, source: str, at: str) -> tuple[str, str, Any]:

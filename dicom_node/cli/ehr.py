@@ -1,0 +1,64 @@
+"""``ehr``: what the record says of patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dicom_node.cli import access, output
+from dicom_node.cli.output import Json
+
+MOST_NAMES = 20  # of refusals that are told in text; --json tells all
+
+commands = typer.Typer(no_args_is_help=True, help="Patients' record: take it in.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(commands, name="ehr")
+
+
+@commands.command("import")
+def import_(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="FHIR bundles and NDJSON; a folder or a file.")],
+    source: Annotated[str, typer.Option(help="How the record they are from is called.")] = "import",
+    release: Annotated[str, typer.Option(help="R4, R4B or R5.")] = "R4",
+    as_json: Json = False,
+) -> None:
+    """Take in FHIR documents. The same ones again change nothing. Refused by name: whatever cannot be used."""
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.sidecars.ehr.importer import Importer, as_plain
+    from dicom_node.sidecars.ehr.mapping import load
+
+    if release not in ("R4", "R4B", "R5"):
+        raise typer.BadParameter(f"--release {release!r} is none of R4, R4B, R5")
+    if not source.isprintable() or not 1 <= len(source) <= 32 or "/" in source:
+        raise typer.BadParameter("--source is a name of 1 to 32 characters without /")
+    settings = access.configuration(context).settings
+    mapping = load(settings.ehr.mapping)
+    with access.opened(settings) as database:
+        store = ObjectStore(settings.node.data_dir)
+        report = Importer(settings.ehr, database, store, mapping, source, release).folder(folder)  # type: ignore[arg-type]
+    output.show(as_plain(report), as_json, _print)
+    if report.refused or not report.resources:
+        raise typer.Exit(1)
+
+
+def _print(told: dict[str, Any]) -> None:
+    output.write(
+        f"{told['features']} features of {told['patients']} patients are new or changed, from {told['resources']} "
+        f"resources of {told['files']} files"
+    )
+    if told["known"]:
+        output.write(f"{told['known']} files were here before")
+    if told["rejected"]:
+        output.write(f"{told['rejected']} values were told and cannot be used: dicom-node patients show PATIENT")
+    if told["refused"]:
+        output.heading(f"{len(told['refused'])} refused")
+        for each in told["refused"][:MOST_NAMES]:
+            output.write(f"  {each['what']}: {each['reason']}")
+        if len(told["refused"]) > MOST_NAMES:
+            output.write(f"  and {len(told['refused']) - MOST_NAMES} more; see --json")

@@ -1,0 +1,6 @@
+"""Door 2, patients' data: what record and genome say reaches the models that ask for it, or the report says why.
+
+ehr        FHIR resources and HL7 v2 messages -> features, by a declared mapping
+matching   whose record belongs to whose images, beyond doubt or not at all
+gather     features for the jobs that wait for them, by a deadline
+"""

@@ -1,0 +1,60 @@
+"""``dicom-node ehr import`` and ``patients show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import RunCommand
+from fhir_records import MRN, bundle, observation, patient
+from studies_of_results import Clinic
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.migrate import migrate
+
+
+@pytest.fixture
+def clinic(folder: Path) -> Clinic:
+    """A ledger with one study, of SYN-1."""
+    (folder / "dicom-node.toml").write_text(
+        f'[ehr]\ndefault_issuer = "HOSP"\n[[ehr.identifiers]]\nsystem = "{MRN}"\nissuer = "HOSP"\n'
+    )
+    database = Database("sqlite", folder / "dicom-node-data")
+    migrate(database)
+    made = Clinic(database, folder / "dicom-node-data")
+    made.arrive()
+    database.close()
+    return made
+
+
+def record(folder: Path, **more: str) -> Path:
+    made = folder / "record.json"
+    egfr = observation("33914-3", 88, "mL/min/{1.73_m2}")
+    made.write_bytes(bundle(patient("SYN-1", **more), egfr, observation("33914-3", 9, "mL/min", "o2")))
+    return made
+
+
+def test_a_record_is_taken_in_and_shown(run: RunCommand, clinic: Clinic, folder: Path) -> None:
+    taken = run("ehr", "import", str(record(folder)), "--source", "epic", "--json")
+    assert taken.status == 0
+    told = taken.json
+    assert (told["patients"], told["features"], told["rejected"], told["refused"]) == (1, 4, 1, [])
+    assert "4 features" not in run("ehr", "import", str(record(folder)), "--source", "epic").output
+    shown = run("patients", "show", "SYN-1", "--json").json
+    (ours, theirs) = sorted(shown, key=lambda each: each["issuer"])
+    assert [each["issuer"] for each in (ours, theirs)] == ["", "HOSP"]
+    assert {each["name"]: each["value"] for each in theirs["features"]}["egfr"] == 88.0
+    (study,) = ours["studies"]
+    assert study["study"] == 1
+    assert isinstance(study["matched"], bool) and study["reason"]
+    text = run("patients", "show", "SYN-1")
+    assert text.status == 0
+    assert "egfr" in text.output and "record may be used" in text.output
+
+
+def test_what_is_wrong_is_said(run: RunCommand, clinic: Clinic, folder: Path) -> None:
+    assert run("ehr", "import", str(record(folder, gender="F"))).status == 1
+    assert run("ehr", "import", str(folder / "nothing")).status == 1
+    assert run("ehr", "import", str(folder), "--release", "R3").status == 2
+    assert run("ehr", "import", str(folder), "--source", "a/b").status == 2
+    assert run("patients", "show", "NOBODY").status == 1
