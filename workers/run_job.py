@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -23,10 +24,9 @@ from dicom_node.archive.processes import this_process
 from dicom_node.archive.results import Outcome, findings_for_ledger
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.finding import Findings, Segment
+from dicom_node.domain.finding import Findings
 from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME, result_uid
 from dicom_node.domain.job import Claim, Job
-from dicom_node.domain.output import ClassOutput
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import (
     ConfigurationError,
@@ -40,12 +40,12 @@ from dicom_node.errors import (
 )
 from dicom_node.settings import Settings
 from workers.configuration import abilities
+from workers.findings import found, not_evaluated
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
-from workers.inference import rungs, scope, statements
-from workers.inference.evaluations import evaluate
-from workers.inference.measurements import measure
+from workers.inference import rungs, scope
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
+from workers.overlap import STOP_WITHIN_S, Overlap
 from workers.results import readback
 from workers.results.encode import encode
 from workers.results.records import Predecessor, ResultContext, ResultObject
@@ -71,6 +71,17 @@ class Stopwatch:
         self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Computed:
+    """A job whose model has run, or was not to be run; its result is still to be written."""
+
+    contract: ModelContract
+    volume: Volume  # of the first role
+    output: ModelOutput | None
+    outside: str  # why the model does not hold for this volume, where there is no output
+    watch: Stopwatch
+
+
 @dataclass(frozen=True)
 class Worker:
     """What a worker process keeps between jobs: the ledger, the models, and warm hosts that run them."""
@@ -83,6 +94,12 @@ class Worker:
     name: str  # host:pid, as the ledger knows it
     busy: threading.Event = field(default_factory=threading.Event)  # a job has come
     closing: threading.Event = field(default_factory=threading.Event)
+    claims: set[Claim] = field(default_factory=set)  # of the job that computes, and of the one before it
+
+    @cached_property
+    def overlap(self) -> Overlap:
+        """What is done beside the inference of a job."""
+        return Overlap(self.ledger, self.store, self._load)
 
     @classmethod
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
@@ -123,16 +140,17 @@ class Worker:
                 log.error("model %s cannot be loaded: %s", name, error.message)
 
     def close(self) -> None:
-        """End the hosts."""
+        """End the hosts; a result that is not written soon is handed back."""
         self.busy.set()
         self.closing.set()
         self.hosts.close()
+        self.overlap.hand_back(STOP_WITHIN_S)
         self.ledger.database.close()
 
     def run(self, job_id: int) -> str:
         """Run this job, or a more urgent one that waits; whatever happens is told to the ledger.
 
-        Returns how it ended.
+        Returns how it ended; where another one waits, its result is still being written then.
         """
         self.busy.set()
         taken = self.ledger.take(job_id, self.name, self.settings.worker.lease_seconds)
@@ -140,11 +158,19 @@ class Worker:
             return "not to be run: done, or another worker has it"
         claim, job = taken
         log.info("job %d, attempt %d: %s begins", claim.job_id, claim.attempt, job.model)
-        with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds, end_at_once) as beat:
+        computed = self._held(claim, lambda beat: self._compute(job, claim, beat))
+        if isinstance(computed, str):
+            return computed
+        return self.overlap.write(
+            job, claim, lambda: self._held(claim, lambda beat: self._commit(job, claim, computed, beat))
+        )
+
+    def _held(self, claim: Claim, step: Callable[[Heartbeat], T]) -> T | str:
+        """Do a step of a claimed job under a heartbeat; where it fails, that is recorded, and told in words."""
+        self.claims.add(claim)
+        with Heartbeat(self.ledger, claim, self.settings.worker.lease_seconds, self._end_at_once) as beat:
             try:
-                outcome = self._work(job, claim, beat)
-                self._patiently(lambda: self.ledger.commit(claim, outcome))
-                return "done"
+                return step(beat)
             except SystemExit:
                 if self.ledger.release(claim):
                     log.info("job %d is handed back: this worker was told to stop", claim.job_id)
@@ -154,23 +180,35 @@ class Worker:
                 return "no longer ours"
             except Exception as error:  # noqa: BLE001  the loop's top: every failure is recorded with its job
                 return self._record(claim, error)
+            finally:
+                self.claims.discard(claim)
 
-    def _work(self, job: Job, claim: Claim, beat: Heartbeat) -> Outcome:
+    def _compute(self, job: Job, claim: Claim, beat: Heartbeat) -> Computed:
         watch = Stopwatch()
         contract = self._contract(job)
         with watch.stage("load", beat):
-            volumes = self._load(job, contract)
+            volumes, ahead = self.overlap.load(job)
             volume = volumes[contract.inputs[0].name]
-        versions: Mapping[str, str] = {}
-        if reason := scope.outside(contract, volume):
-            findings = self._not_evaluated(job, contract, volume, reason)
-        else:
+        watch.seconds.update(ahead)
+        output, outside = None, scope.outside(contract, volume)
+        if not outside:
             # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
             with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
                 output = self._infer(job, claim, contract, volumes, beat)
-            versions = output.versions
-            with watch.stage("measure", beat):
-                findings = self._findings(job, contract, volume, output)
+        with watch.stage("wait", beat):
+            self.overlap.finish()
+        return Computed(contract, volume, output, outside or "", watch)
+
+    def _commit(self, job: Job, claim: Claim, computed: Computed, beat: Heartbeat) -> str:
+        outcome = self._outcome(job, claim, computed, beat)
+        self._patiently(lambda: self.ledger.commit(claim, outcome))
+        return "done"
+
+    def _outcome(self, job: Job, claim: Claim, computed: Computed, beat: Heartbeat) -> Outcome:
+        contract, volume, watch = computed.contract, computed.volume, computed.watch
+        versions = computed.output.versions if computed.output else {}
+        with watch.stage("measure", beat):
+            findings = self._findings(job, computed)
         with watch.stage("encode", beat):
             objects = encode(findings, contract, volume.headers, self._context(job))
         with watch.stage("check", beat):
@@ -200,8 +238,8 @@ class Worker:
             )
         return contract
 
-    def _load(self, job: Job, contract: ModelContract) -> dict[str, Volume]:
-        roles = {role.name: role for role in contract.inputs}
+    def _load(self, job: Job) -> dict[str, Volume]:
+        roles = {role.name: role for role in self._contract(job).inputs}
         return {
             selected.role: load_volume(
                 [self.store.absolute(source.path) for source in self.ledger.sources(selected)],
@@ -219,51 +257,25 @@ class Worker:
         if claim.attempt - job.excused >= self.settings.worker.maximum_attempts > 1:
             # The last attempt runs alone: nothing that another job left, or that is warm beside it, may be the cause.
             self.hosts.cool()
-        return self.hosts.run(
-            contract,
-            volumes,
-            progress=beat.progress,
-            cancelled=lambda: beat.lost,
-        )
+        with self.overlap.decoding_ahead(job, claim):
+            return self.hosts.run(
+                contract,
+                volumes,
+                progress=beat.progress,
+                cancelled=lambda: beat.lost,
+            )
 
-    def _not_evaluated(self, job: Job, contract: ModelContract, volume: Volume, reason: str) -> Findings:
-        """What is told, instead of running it, where the model does not hold."""
+    def _findings(self, job: Job, computed: Computed) -> Findings:
         late = lateness(self.ledger.database, job.id)
-        return Findings(
-            grid=volume.grid,
-            layers=(),
-            frames=volume.frames,
-            segments=(),
-            notes=(*((late,) if late else ()), f"Not evaluated. {reason}."),
-            classes=scope.not_evaluated(contract, reason),
-        )
-
-    def _findings(self, job: Job, contract: ModelContract, volume: Volume, output: ModelOutput) -> Findings:
-        late = lateness(self.ledger.database, job.id)
-        layers = output.layers(contract)
-        grey = volume.array if volume.array.ndim == 3 else volume.array.mean(axis=-1)
-        measurements = measure(contract, grey, volume.grid, layers)
-        protocols = [e.protocol for e in contract.evaluations]
-        protocols += [o.protocol for o in contract.outputs if isinstance(o, ClassOutput)]
-        attributes = volume.agreed({bound.keyword for protocol in protocols for bound in protocol})
+        notes = (late,) if late else ()
+        if computed.output is None:
+            return not_evaluated(computed.contract, computed.volume, computed.outside, notes)
         installation = self.ledger.installation()
 
         def tracking_uid(name: str) -> str:
             return result_uid(installation, job.key, f"tracking {name}", job.issue, "")
 
-        detections, notes = statements.detections(contract, output.arrays, tracking_uid)
-        return Findings(
-            grid=volume.grid,
-            layers=layers,
-            frames=volume.frames,
-            segments=_segments(contract, tracking_uid),
-            measurements=(*measurements, *statements.values(contract, output.arrays)),
-            evaluations=evaluate(contract, measurements, attributes),
-            notes=(*((late,) if late else ()), *notes),
-            classes=statements.classify(contract, output.arrays, attributes),
-            detections=detections,
-            probabilities=output.probabilities(contract),
-        )
+        return found(computed.contract, computed.volume, computed.output, tracking_uid, notes)
 
     def _context(self, job: Job) -> ResultContext:
         zone = self.settings.node.time_zone
@@ -322,6 +334,14 @@ class Worker:
             return "no longer ours"
         return str(state)
 
+    def _end_at_once(self) -> None:
+        """End this process, whatever its threads wait for; a job that does not hang is handed back."""
+        try:
+            for claim in list(self.claims):
+                self.ledger.release(claim)
+        finally:
+            end_at_once()
+
     def _patiently(self, write: Callable[[], T]) -> T:
         """Write to a ledger that is away for a while: what was computed is not to be computed again.
 
@@ -341,23 +361,6 @@ class Worker:
                     raise
                 log.warning("%s", error.message)
                 time.sleep(LEDGER_PAUSE_S)
-
-
-def _segments(contract: ModelContract, tracking_uid: Callable[[str], str]) -> tuple[Segment, ...]:
-    return tuple(
-        Segment(
-            number=spec.number,
-            label=spec.label,
-            category=spec.category,
-            type=spec.type,
-            type_modifier=spec.type_modifier,
-            color=spec.color,
-            tracking_id=f"{contract.name} {spec.name}",
-            tracking_uid=tracking_uid(spec.name),
-            description=spec.description,
-        )
-        for spec in contract.segments
-    )
 
 
 def stop_on_signals() -> None:

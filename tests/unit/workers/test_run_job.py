@@ -33,11 +33,13 @@ class Hosts:
 class Scripted(Worker):
     """A worker whose jobs end as they are told to."""
 
-    def _work(self, job: Any, claim: Any, beat: Any) -> Outcome:
+    def _compute(self, job: Any, claim: Any, beat: Any) -> Any:
         self._infer(job, claim, None, {}, beat)  # type: ignore[arg-type]
         ending = job.parameters["seconds"]
         if isinstance(ending, str):
             raise ENDINGS[ending]
+
+    def _outcome(self, job: Any, claim: Any, computed: Any, beat: Any) -> Outcome:
         return NOTHING
 
 
