@@ -9,6 +9,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
+from dicom_node.archive.mould import Alike
 from dicom_node.domain.study import Header
 
 # What the image is and where it lies; the rest describes it, the patient or the order.
@@ -99,10 +100,15 @@ class Agreement:
 
     def joined_by(self, attributes: Mapping[str, Any]) -> Agreement:
         """With one more instance; there must be one already. The order of joining does not matter."""
+        alike = attributes.shared if isinstance(attributes, Alike) else None
+        if alike is not None and alike.agreed is self:
+            return self
         shared = {
             key: value for key, value in self.attributes.items() if key in attributes and attributes[key] == value
         }
         if len(shared) == len(self.attributes) and attributes.keys() <= shared.keys() | self.varying:
+            if alike is not None and alike.own.keys() <= self.varying:
+                alike.agreed = self  # whatever the next one says of what differs, the outcome is the same
             return self
         return Agreement(shared, frozenset((self.varying | self.attributes.keys() | attributes.keys()) - shared.keys()))
 

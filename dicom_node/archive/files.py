@@ -262,10 +262,13 @@ class ObjectStore:
 
     def relative(self, path: Path) -> str:
         """The name of a file in the ledger: its path below the data directory, with ``/``."""
-        text = path.as_posix()
+        return self.name_of(path.as_posix())
+
+    def name_of(self, text: str) -> str:
+        """As :meth:`relative`, of a path as text."""
         if text.startswith(self._below):
             return text[len(self._below) :]
-        return path.absolute().relative_to(self.places.data_dir).as_posix()
+        return Path(text).absolute().relative_to(self.places.data_dir).as_posix()
 
     def absolute(self, text: str) -> Path:
         """The file of a name in the ledger."""

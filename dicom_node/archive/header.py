@@ -26,7 +26,7 @@ from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
 from dicom_node.errors import HeaderError, NotDicomError
 
-_UID = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like are other people's habits, and do no harm here
+UID_FORM = re.compile(r"[0-9.]{1,64}")  # leading zeros and the like are other people's habits, and do no harm here
 _NUMBERS = {
     "US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d",
 }  # fmt: skip
@@ -103,7 +103,7 @@ def identify(path: Path) -> tuple[str, str]:
     """Study and SOP Instance UID of an object that cannot be used, each empty where it could not be read."""
     elements = begin_part10(path)
     found = (text_of(elements[tag].value) if tag in elements else "" for tag in (_STUDY_UID, _SOP_UID))
-    study_uid, sop_uid = (uid if _UID.fullmatch(uid) else "" for uid in found)
+    study_uid, sop_uid = (uid if UID_FORM.fullmatch(uid) else "" for uid in found)
     return study_uid, sop_uid
 
 
@@ -145,7 +145,7 @@ def _uid(stored: Part10, tag: int, path: Path) -> str:
             reason="no-uid",
             remedy="the sender must write it; a DICOMDIR, for one, is no object of a study",
         )
-    if _UID.fullmatch(value) is None:
+    if UID_FORM.fullmatch(value) is None:
         raise HeaderError(
             f"{path}: {name_of(tag)} is no UID: {value[:80]!r}",
             reason="bad-uid",
@@ -175,9 +175,7 @@ def _told(meta: Mapping[int, bytes]) -> dict[str, Any]:
 
 def attributes_of(elements: Mapping[int, Element], *, little_endian: bool, runs: Sequence[Run] = ()) -> dict[str, Any]:
     """Plain values by keyword, as in :class:`Header`, of elements by tag. ``runs``: where some of them come from."""
-    encodings = tuple(_encodings(elements.get(_CHARACTER_SET)))
-    sign = elements.get(_PIXEL_REPRESENTATION)
-    signed = sign is not None and sign.value[:2] in (b"\0\1", b"\1\0")
+    encodings, signed = encodings_of(elements), is_signed(elements)
     order = "<" if little_endian else ">"
     found: dict[str, Any] = {}
     for run in runs:
@@ -191,7 +189,7 @@ def _values(elements: Iterable[Element], encodings: tuple[str, ...], signed: boo
     for element in elements:
         keyword = entry_of(element.tag).keyword
         if keyword:
-            read = _remembered if len(element.value) <= _REMEMBERED else _attribute
+            read = _remembered if len(element.value) <= _REMEMBERED else decoded
             value = read(element, encodings, signed, order)
             if value is not None:
                 found[keyword] = value
@@ -203,7 +201,7 @@ def _of_run(run: Run, encodings: tuple[str, ...], signed: bool, order: str) -> d
     return _values(run.elements.values(), encodings, signed, order)
 
 
-def _attribute(element: Element, encodings: tuple[str, ...], signed: bool, order: str) -> Any:
+def decoded(element: Element, encodings: tuple[str, ...], signed: bool, order: str) -> Any:
     """The value of an element, or None. One that is not what its VR promises is left out: rules see it as absent."""
     vr = _vr(element, entry_of(element.tag).vr, signed)
     with contextlib.suppress(ValueError, struct.error):
@@ -212,13 +210,21 @@ def _attribute(element: Element, encodings: tuple[str, ...], signed: bool, order
 
 
 # The images of a series say nearly the same.
-_remembered = lru_cache(4096)(_attribute)
+_remembered = lru_cache(4096)(decoded)
 
 
-def _encodings(element: Element | None) -> list[str]:
+def encodings_of(elements: Mapping[int, Element]) -> tuple[str, ...]:
+    """Python's names of the character sets that the elements are written in."""
+    element = elements.get(_CHARACTER_SET)
     names = text_of(element.value).split("\\") if element else [""]
     # A NUL within a name is damage that Python's codec registry does not survive.
-    return convert_encodings([name.replace("\0", "").strip() for name in names])
+    return tuple(convert_encodings([name.replace("\0", "").strip() for name in names]))
+
+
+def is_signed(elements: Mapping[int, Element]) -> bool:
+    """Whether pixels, and what is US or SS like them, are signed."""
+    sign = elements.get(_PIXEL_REPRESENTATION)
+    return sign is not None and sign.value[:2] in (b"\0\1", b"\1\0")
 
 
 def _vr(element: Element, dictionary_vr: str, signed: bool) -> str:

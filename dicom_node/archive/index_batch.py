@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from dicom_node.archive.agreement import Agreement, Relation, agree, relate
 from dicom_node.archive.database import among, db_now
@@ -23,9 +22,9 @@ from dicom_node.archive.index_drafts import (
     StudyDraft,
     note_of,
     patient_of,
-    planes_of,
     several,
 )
+from dicom_node.archive.instance_rows import Row, insert_rows, rejected_row, row_of
 from dicom_node.archive.rejection_notes import Rejections, reach, reach_moved
 from dicom_node.archive.rounds import Rounds
 from dicom_node.archive.schema import artifact, instance, site
@@ -64,7 +63,7 @@ class Rejection:
 class _Current:
     """The object that counts for a SOP Instance UID, in the index or in this transaction."""
 
-    row: dict[str, Any]
+    row: Row
     header: Header | None = None
 
 
@@ -83,7 +82,7 @@ class Batch:
         self._current: dict[str, _Current] = {}
         self._revisions: dict[str, int] = {}  # SOP Instance UID -> the last one
         self._conflicts: set[tuple[str, str]] = set()  # SOP Instance UID, digest
-        self._new: list[dict[str, Any]] = []
+        self._new: list[Row] = []
         self._superseded: list[int] = []
         self._rejections = Rejections(connection, site_id)
         self._notes: list[RejectionNote] = []
@@ -141,8 +140,7 @@ class Batch:
         for row_id, reason in self._hidden.items():
             hide = update(instance).where(instance.c.id == row_id)
             self._connection.execute(hide.values(state=InstanceState.HIDDEN, reason=reason))
-        if self._new:
-            self._connection.execute(insert(instance), self._new)
+        insert_rows(self._connection, self._new)
         self._drafts.write()
         for note in self._notes:
             reach(self._connection, self._drafts.site_id, note)
@@ -159,16 +157,9 @@ class Batch:
 
     def _reject(self, item: Rejection) -> None:
         owner = self._drafts.known_study(item.study_uid) if item.study_uid else None
-        self._row(
-            item.path,
-            _name(item),
-            study_id=owner.id if owner else None,
-            state=InstanceState.REJECTED,
-            reason=f"{item.reason}: {item.message}",
-            origin=Origin.ROUTED,
-            size=item.size,
-            received_at=item.received_at,
-        )
+        study_id = owner.id if owner else None
+        row = rejected_row(item.path, _name(item), study_id=study_id, size=item.size, received_at=item.received_at)
+        self._keep(row, f"{item.reason}: {item.message}")
         detail = {"path": item.path, "reason": item.reason, "message": item.message, "remedy": item.remedy}
         self._drafts.record("instance rejected", detail, owner)
 
@@ -248,11 +239,11 @@ class Batch:
         owner.last_received = max(owner.last_received, header.received_at)
         owner.content = owner.content or draft.agreement is not said
         self._reopen(draft)
-        patient = patient_of(header)
-        known = draft.readiness.get("patients", [])
-        if header.patient_id and list(patient) not in known:
-            draft.readiness["patients"] = [*known, list(patient)]
-            self._gather_patients(owner, draft)
+        if header.patient_id:
+            patient, known = list(patient_of(header)), draft.readiness.get("patients", [])
+            if patient not in known:
+                draft.readiness["patients"] = [*known, patient]
+                self._gather_patients(owner, draft)
         self.brought.setdefault(header.association, set()).add(draft.id)
         row = self._row_of(item, owner, draft.id, state=InstanceState.CURRENT, reason=reason)
         self._current[header.sop_instance_uid] = _Current(row, header)
@@ -304,17 +295,19 @@ class Batch:
     def _reopen(self, draft: SeriesDraft) -> None:
         """The series and its study change, and count as arriving again."""
         draft.changed = draft.study.changed = True
-        told = {"by": BY, "reason": ARRIVING, "at": self._drafts.now.isoformat()}
         if draft.state != Readiness.OPEN:
             self._drafts.record("series reopened", {"series_uid": draft.uid}, draft.study, draft.id)
             draft.state = Readiness.OPEN
-            draft.readiness |= {**told, "remedy": ""}
+            draft.readiness |= {**self._arriving(), "remedy": ""}
         if draft.study.release(INCOMPLETE):
             self._drafts.record("study released", {"reason": "more of it came"}, draft.study)
         if draft.study.state == Readiness.READY:
             self._drafts.record("study reopened", {}, draft.study)
             draft.study.state = Readiness.OPEN
-            draft.study.readiness |= told
+            draft.study.readiness |= self._arriving()
+
+    def _arriving(self) -> dict[str, str]:
+        return {"by": BY, "reason": ARRIVING, "at": self._drafts.now.isoformat()}
 
     def _gather_patients(self, owner: StudyDraft, changed: SeriesDraft) -> None:
         """Hold a study whose images name two patients; release it when they no longer do."""
@@ -344,48 +337,17 @@ class Batch:
         state: InstanceState,
         reason: str,
         origin: Origin | None = None,
-    ) -> dict[str, Any]:
-        header = item.header
-        number = header.attributes.get("InstanceNumber")
-        return self._row(
-            item.path,
-            header.sop_instance_uid,
-            study_id=owner.id if owner else None,
-            series_id=series_id,
-            sop_class=header.sop_class_uid[:64],
-            state=state,
-            reason=reason,
-            origin=origin or item.origin,
-            digest=header.digest,
-            transfer_syntax=header.transfer_syntax_uid[:64],
-            plane=planes_of(header),
-            frames=header.frames,
-            instance_number=int(number) if isinstance(number, float) and abs(number) < 2**31 else None,
-            size=header.size,
-            peer=header.peer[:64],
-            calling_ae=header.calling_ae[:16],
-            called_ae=header.called_ae[:16],
-            association=header.association[:64],
-            received_at=header.received_at,
+    ) -> Row:
+        study_id = owner.id if owner else None
+        row = row_of(
+            item.header, item.path, study_id=study_id, series_id=series_id, state=state, origin=origin or item.origin
         )
+        return self._keep(row, reason)
 
-    def _row(self, path: str, sop_uid: str, **values: Any) -> dict[str, Any]:
-        revision = self._revisions[sop_uid] = self._revisions.get(sop_uid, 0) + 1
-        row = dict.fromkeys(("study_id", "series_id", "plane", "instance_number"))
-        row |= dict.fromkeys(
-            (
-                "sop_class",
-                "digest",
-                "transfer_syntax",
-                "peer",
-                "calling_ae",
-                "called_ae",
-                "association",
-            ),
-            "",
-        )
-        row |= {"site_id": self._drafts.site_id, "path": path, "sop_uid": sop_uid, "revision": revision, "frames": 0}
-        row |= values
+    def _keep(self, row: Row, reason: str) -> Row:
+        uid = row["sop_uid"]
+        row["revision"] = self._revisions[uid] = self._revisions.get(uid, 0) + 1
+        row["site_id"], row["reason"] = self._drafts.site_id, reason
         self._new.append(row)
         return row
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.agreement import Agreement, study_attributes
+from dicom_node.archive.mould import Alike, Shared
 from dicom_node.archive.schema import identity, series, study
 from dicom_node.domain.study import Header, Origin, Readiness
 
@@ -19,6 +20,7 @@ INCOMPLETE = "incomplete"  # what a study is held for that lacks images
 VIEWED = (Origin.ROUTED, Origin.BACKFILL)  # the origins that plan jobs
 ARRIVING = "images are still arriving"
 _TICK = timedelta(milliseconds=1)
+_OF_IDENTITY = ("PatientName", "PatientBirthDate", "PatientSex")
 
 Patient = tuple[str, str]  # issuer of the Patient ID, empty where none is told; Patient ID
 
@@ -98,6 +100,7 @@ class Drafts:
         self._studies: dict[str, StudyDraft] = {}
         self._series: dict[tuple[str, str], SeriesDraft] = {}
         self._identities: dict[Patient, tuple[int, dict[str, Any]]] = {}  # with what is told of them
+        self._heard: tuple[Shared | None, int] = (None, 0)  # what images told that came last, and their patient
 
     def study(self, header: Header) -> StudyDraft:
         """The object's study, created when it is new."""
@@ -142,16 +145,17 @@ class Drafts:
         """The row of the object's patient; None where it names none. What is told last counts."""
         if not header.patient_id:
             return None
+        attributes = header.attributes
+        if isinstance(attributes, Alike) and attributes.shared is self._heard[0]:
+            return self._heard[1]
         key = (header.issuer or self.issuer, header.patient_id)
-        told = {
-            keyword: header.attributes[keyword]
-            for keyword in ("PatientName", "PatientBirthDate", "PatientSex")
-            if keyword in header.attributes
-        }
+        told = {keyword: attributes[keyword] for keyword in _OF_IDENTITY if keyword in attributes}
         known = self._identities.get(key)
         if known is None or not told.items() <= known[1].items():
-            self._identities[key] = self._tell_identity(key, told)
-        return self._identities[key][0]
+            self._identities[key] = known = self._tell_identity(key, told)
+        alike = isinstance(attributes, Alike) and attributes.shared.own.keys().isdisjoint(_OF_IDENTITY)
+        self._heard = (attributes.shared if isinstance(attributes, Alike) and alike else None, known[0])
+        return known[0]
 
     def identity_of(self, patients: set[Patient]) -> int | None:
         """The row of the patient whom all of ``patients`` name."""
@@ -332,24 +336,6 @@ def several(patients: Sequence[Patient] | set[Patient]) -> str:
         for issuer in (sorted(issuers - {""}) or [""])
     ]
     return " and ".join(persons) if len(persons) > 1 else ""
-
-
-def planes_of(header: Header) -> dict[str, Any] | None:
-    """Geometry of an object as the index keeps it: that of frames which lie alike once, with the position of each."""
-    if not header.planes:
-        return None
-    stacks: dict[tuple[Any, ...], list[tuple[float, float, float]]] = {}
-    for plane in header.planes:
-        stacks.setdefault((plane.pixel_spacing, plane.orientation), []).append(plane.position)
-    first = header.planes[0]
-    return {
-        "rows": first.rows,
-        "columns": first.columns,
-        "stacks": [
-            {"pixel_spacing": spacing, "orientation": orientation, "positions": positions}
-            for (spacing, orientation), positions in stacks.items()
-        ],
-    }
 
 
 def note_of(owner: StudyDraft | None, kind: str) -> None:

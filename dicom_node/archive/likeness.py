@@ -1,17 +1,25 @@
-"""The images of a series are alike, byte by byte: what the last ones said too is not taken apart again."""
+"""The images of a series are alike, byte by byte: what the last ones said too is not taken apart again.
+
+Most fit a :class:`~dicom_node.archive.mould.Mould`, and are compared as a whole. Of the others runs of elements are.
+"""
 
 from __future__ import annotations
 
+import os
 from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_node.archive.header import header_of
+from dicom_node.archive.mould import LONGEST_BEGINNING, Mould, cast
 from dicom_node.archive.part10 import Part10, read_part10
 from dicom_node.archive.walk import Run
+from dicom_node.domain.study import Header
 
 _SERIES_UID = 0x0020000E
 _MOST_SERIES = 256  # remembered; each takes some KB
+_MOST_MOULDS = 16  # tried for a file; some associations at once, of some series each
 
 
 @dataclass(slots=True)
@@ -62,6 +70,49 @@ class Likeness:
         self._series: dict[tuple[str, bytes], _Series] = {}  # by transfer syntax and UID; that used last is last
         self._brought: dict[bytes, _Series] = {}  # by association: what it brought last
         self._association = b""
+        self._moulds: list[Mould] = []  # that which fitted last is first
+
+    def header(self, path: str) -> Header:
+        """As :func:`~dicom_node.archive.header.read_header` does without digests.
+
+        Raises:
+            NotDicomError, HeaderError, OSError: likewise.
+        """
+        found = self._from_mould(path) if self._moulds else None
+        if found is not None:
+            return found
+        image = self.read(Path(path))
+        header = header_of(image, Path(path))
+        if image.spans:
+            self._cast(path, image, header)
+        return header
+
+    def _from_mould(self, path: str) -> Header | None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            beginning = os.pread(descriptor, max(mould.room for mould in self._moulds), 0)
+        finally:
+            os.close(descriptor)
+        for number, mould in enumerate(self._moulds):
+            header = mould.read(beginning, size)
+            if header is not None:
+                if number:
+                    self._moulds.insert(0, self._moulds.pop(number))
+                return header
+        return None
+
+    def _cast(self, path: str, image: Part10, header: Header) -> None:
+        """Have a mould of an image that was learnt from."""
+        key = self._key(image)
+        known = None if key is None else self._series.get(key)
+        if known is None or not known.varying:
+            return
+        with open(path, "rb") as file:  # noqa: PTH123
+            mould = cast(file.read(LONGEST_BEGINNING), image, header, known.varying)
+        if mould is not None:
+            others = [one for one in self._moulds if one.whose != mould.whose]
+            self._moulds = [mould, *others[: _MOST_MOULDS - 1]]
 
     def read(self, path: Path) -> Part10:
         """As :func:`~dicom_node.archive.part10.read_part10` does without digests.
@@ -83,10 +134,9 @@ class Likeness:
         return known.runs if known else {}
 
     def _learn(self, image: Part10) -> None:
-        uid = image.elements.get(_SERIES_UID)
-        if uid is None:
+        key = self._key(image)
+        if key is None:
             return
-        key = image.transfer_syntax, uid.value
         known = self._series.pop(key) if key in self._series else _Series()
         self._series[key] = known
         known.learn(image)
@@ -95,6 +145,11 @@ class Likeness:
             self._series.pop(next(iter(self._series)))
         if len(self._brought) > _MOST_SERIES:
             self._brought.pop(next(iter(self._brought)))
+
+    @staticmethod
+    def _key(image: Part10) -> tuple[str, bytes] | None:
+        uid = image.elements.get(_SERIES_UID)
+        return None if uid is None else (image.transfer_syntax, uid.value)
 
 
 def _nothing(meta: Mapping[int, bytes]) -> Mapping[int, Run]:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from dicom_node.archive.content import Content
 from dicom_node.archive.walk import LONG_VRS, LONGEST_VALUE, Element, Run, Span, Walk
@@ -113,6 +113,30 @@ def begin_data_set(file: BinaryIO, size: int, syntax: str, path: Path) -> dict[i
             walk.run()
         return walk.elements
     return {}
+
+
+class MetaSpan(NamedTuple):
+    """Where an element of the file meta information stands in its file."""
+
+    number: int  # of group 0002
+    value: int  # where its value begins
+    end: int
+
+
+def meta_spans(beginning: bytes) -> list[MetaSpan] | None:
+    """The elements of the file meta information; None where they are not whole in the beginning of a file."""
+    found: list[MetaSpan] = []
+    at = 132
+    while beginning[at : at + 2] == b"\x02\x00" and len(beginning) - at >= _START.size + 4:
+        _, number, vr, length = _START.unpack_from(beginning, at)
+        at += _START.size
+        if vr in LONG_VRS:
+            length = int.from_bytes(beginning[at : at + 4], "little")
+            at += 4
+        found.append(MetaSpan(number, at, at + length))
+        at += length
+    whole = len(beginning) - at >= _START.size + 4 and len({span.number for span in found}) == len(found)
+    return found if found and whole else None
 
 
 def text_of(value: bytes) -> str:

@@ -8,6 +8,7 @@ time, and of an object that is stored with a single flush a seal: the size and C
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +20,13 @@ from dicom_node.domain.identifiers import (
     RECEIPT_CREATOR_UID,
 )
 
-_SEAL_TO_COME = "0" * 24
-_TIME_TO_COME = "@" * 29  # as long as each time is
+SEAL_LENGTH = 24
+TIME_LENGTH = 29
+_SEAL_TO_COME = "0" * SEAL_LENGTH
+_TIME_TO_COME = "@" * TIME_LENGTH
+_RECEIVED = b'"received":"'
 _SEAL = b'"seal":"'
+_OURS = re.compile(rb'"(?:,"seal":"[^"\\]{24}")?\} ?')  # what follows the time
 _PREAMBLE = b"\0" * 128 + b"DICM"
 
 
@@ -108,6 +113,16 @@ def seal(size: int, crc: int) -> bytes:
 def seal_at(meta: bytes) -> int:
     """Where in :func:`file_meta` the seal is to be written."""
     return meta.rindex(_SEAL) + len(_SEAL)
+
+
+def places_in(told: bytes) -> tuple[int, int]:
+    """Where in the private information of a receipt its time and its seal stand; -1 where there is none."""
+    time = told.rfind(_RECEIVED) + len(_RECEIVED)
+    after = time + TIME_LENGTH
+    if time < len(_RECEIVED) or _OURS.fullmatch(told, after) is None:
+        return -1, -1
+    at = told.find(_SEAL, after)
+    return time, at if at < 0 else at + len(_SEAL)
 
 
 def _element(element: int, vr: bytes, value: bytes, pad: bytes = b"\0") -> bytes:

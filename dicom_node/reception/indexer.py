@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dicom_node.archive.files import ObjectStore, Segment
-from dicom_node.archive.header import check_seal, header_of, identify
+from dicom_node.archive.header import check_seal, identify
 from dicom_node.archive.index import Arrival, Index, Rejection
 from dicom_node.archive.likeness import Likeness
 from dicom_node.errors import DicomNodeError, LedgerError
@@ -90,7 +90,8 @@ class Indexer:
             known = self._known_of(segment, names)
             new = [name for name in names if name not in known]
             known.update(self._also_known(segment, new))
-            todo = (segment.path / name for name in new if name not in known)
+            folder = f"{segment.path}/"
+            todo = (folder + name for name in new if name not in known)
             for group in self._groups(todo, sealed=segment in self._first):
                 indexed = self._add(group)
                 known.update(path.rpartition("/")[2] for path in indexed)
@@ -115,7 +116,7 @@ class Indexer:
         folder = self._store.relative(segment.path)
         return {path.rpartition("/")[2] for path in self._index.known([f"{folder}/{name}" for name in names])}
 
-    def _groups(self, paths: Iterator[Path], *, sealed: bool) -> Iterator[list[Arrival | Rejection]]:
+    def _groups(self, paths: Iterator[str], *, sealed: bool) -> Iterator[list[Arrival | Rejection]]:
         """Objects to be added together. ``sealed``: their seals are to be looked at."""
         group: list[Arrival | Rejection] = []
         began = time.monotonic()
@@ -129,20 +130,20 @@ class Indexer:
         if group:
             yield group
 
-    def _read(self, path: Path, sealed: bool) -> Arrival | Rejection | None:
+    def _read(self, path: str, sealed: bool) -> Arrival | Rejection | None:
         """One object for the index; None when the disk does not give it now."""
-        relative = self._store.relative(path)
-        if self._unreadable.get(relative, 0.0) > time.monotonic():
+        relative = self._store.name_of(path)
+        if self._unreadable and self._unreadable.get(relative, 0.0) > time.monotonic():
             return None
         try:
             if sealed:
-                check_seal(path)
-            return Arrival(relative, header_of(self._likeness.read(path), path))
+                check_seal(Path(path))
+            return Arrival(relative, self._likeness.header(path))
         except OSError as error:
             self._put_off(relative, error)
             return None
         except DicomNodeError as error:
-            return self._rejection(path, error.reason, error.message, error.remedy, *identify(path))
+            return self._rejection(path, error.reason, error.message, error.remedy, *identify(Path(path)))
         except Exception as error:  # one object of a kind nobody foresaw must not stop the others
             LOGGER.exception("%s: unforeseen", path)
             return self._rejection(path, "unforeseen", f"{type(error).__name__}: {error}", "report this as an error")
@@ -174,14 +175,14 @@ class Indexer:
             LOGGER.exception("%s: unforeseen", item.path)
             message = f"{item.path} cannot be put into the index: {type(error).__name__}: {error}"
             path = self._store.absolute(item.path)
-            self._index.add([self._rejection(path, "unforeseen", message, "report this as an error")])
+            self._index.add([self._rejection(str(path), "unforeseen", message, "report this as an error")])
         return True
 
     def _rejection(
-        self, path: Path, reason: str, message: str, remedy: str, study_uid: str = "", sop_uid: str = ""
+        self, path: str, reason: str, message: str, remedy: str, study_uid: str = "", sop_uid: str = ""
     ) -> Rejection:
-        told = path.stat()
+        told = Path(path).stat()
         received = datetime.fromtimestamp(told.st_mtime, tz=UTC)
         LOGGER.warning("rejected: %s%s", message, f"; {remedy}" if remedy else "")
-        relative = self._store.relative(path)
+        relative = self._store.name_of(path)
         return Rejection(relative, told.st_size, received, reason, message, remedy, study_uid, sop_uid)
