@@ -8,7 +8,8 @@
     │   ├── NotDicomError         not a DICOM Part 10 file, or cut off
     │   ├── HeaderError           an attribute that is needed is absent or malformed
     │   ├── PixelError            pixel data that cannot be decoded
-    │   └── GeometryError         the images do not form a volume
+    │   ├── GeometryError         the images do not form a volume
+    │   └── GenomeError           a genome, its manifest or what it is compared with cannot be used
     ├── ModelError                a model failed on an input that is fine
     │   ├── ModelRaised           its code raised
     │   ├── ModelTimeout          it ran past its time limit
@@ -120,6 +121,12 @@ class GeometryError(InputError):
     """The images do not form a volume; ``reason`` names the fault."""
 
     default_reason = "geometry"
+
+
+class GenomeError(InputError):
+    """A genome file, its manifest, a polygenic score or a table of genes cannot be used; ``reason`` names the fault."""
+
+    default_reason = "genome"
 
 
 class ModelError(DicomNodeError):
