@@ -21,6 +21,7 @@ from dicom_node.domain.hours import Hours
 from dicom_node.ehr_settings import EhrSettings
 from dicom_node.environment import override
 from dicom_node.errors import ConfigurationError
+from dicom_node.genomics_settings import GenomicsSettings
 from dicom_node.peer_settings import AETitle, Name, OnDifference, OnGone, Port, Seconds, Section
 from dicom_node.peer_settings import PeerSettings as PeerSettings  # read from here by all who know the settings
 from dicom_node.toml_lines import key_text, line_of
@@ -198,6 +199,7 @@ class Settings(Section):
     models: ModelSettings = ModelSettings()
     delivery: DeliverySettings = DeliverySettings()
     ehr: EhrSettings = EhrSettings()
+    genomics: GenomicsSettings = GenomicsSettings()
     peers: tuple[PeerSettings, ...] = Field(default=(), strict=False)
     rules: tuple[RuleSettings, ...] = Field(default=(), strict=False)
 
@@ -352,6 +354,7 @@ def _anchored(settings: Settings, folder: Path) -> Settings:
             "tls": settings.tls.model_copy(update=anchored),
             "models": settings.models.model_copy(update={"folders": folders}),
             "ehr": settings.ehr.anchored(folder),
+            "genomics": settings.genomics.anchored(folder),
             "peers": peers,
         }
     )

@@ -85,6 +85,14 @@ class Features:
                 found = connection.execute(made).scalar_one()
             return int(found)
 
+    def find(self, issuer: str, patient_id: str) -> int | None:
+        """The row of a patient, by (issuer, id), or None. Without an issuer: the site's own."""
+        with self._database.read() as connection:
+            issuer = issuer or connection.execute(select(site.c.issuer).where(site.c.id == _SITE)).scalar() or ""
+            key = {"site_id": _SITE, "issuer": issuer, "patient_id": patient_id}
+            found = connection.execute(select(identity.c.id).filter_by(**key)).scalar()
+            return None if found is None else int(found)
+
     def take(
         self,
         identity_id: int,

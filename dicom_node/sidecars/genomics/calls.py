@@ -24,6 +24,7 @@ from dicom_node.sidecars.genomics.scoring import Record
 _ANY_ALTERNATIVE = frozenset({"<NON_REF>", "<*>", "<X>", "."})  # "whatever else there might be"
 _SPANNING = frozenset({"<*:DEL>"})  # the asterisk of VCF 4.1
 _LONGEST_LINE = 1 << 26
+_FEW = 8  # samples that are parsed all, whichever are wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ class Genome:
         self._path = file
         try:
             self._file = pysam.VariantFile(str(file))
+        except NotImplementedError as error:  # htslib finds no way back in it
+            raise GenomeError(
+                f"{file.name}: it is compressed by gzip; bgzip is what genomes are compressed by",
+                reason="genome-not-bgzip",
+                remedy=f"zcat {file.name} | bgzip > NEW.vcf.gz",
+            ) from error
         except (OSError, ValueError) as error:
             raise _refused(file, error) from error
         self.header = _header(self._file.header)
@@ -91,8 +98,12 @@ class Genome:
         self.samples = tuple(name for name in self.header.samples if wanted is None or name in wanted)
         if "GT" not in self._file.header.formats:
             self._file.header.formats.add("GT", 1, "String", "Genotype")
-        if wanted is not None and self.samples:
-            self._file.subset_samples(list(self.samples))
+        self._columns: tuple[int, ...] | None = None
+        if self.samples != self.header.samples:
+            if len(self.header.samples) > _FEW:
+                self._file.subset_samples(list(self.samples))
+            else:  # htslib then checks that every line has as many columns as the header
+                self._columns = tuple(self.header.samples.index(name) for name in self.samples)
 
     def records(self, counts: Counts) -> Iterator[tuple[str, int, int, pysam.VariantRecord]]:
         """Chromosome, first and last base (1-based, inclusive) and the line itself, for what lies on a chromosome.
@@ -119,17 +130,28 @@ class Genome:
                 elif line.pos > 0:  # 0 is the telomere
                     yield name, line.pos, max(line.stop, line.pos), line
 
+    def record(self, name: str, position: int, end: int, line: pysam.VariantRecord) -> Record:
+        """A line, as ``records`` yields it, as scores and panels see it.
 
-def as_record(name: str, position: int, end: int, line: pysam.VariantRecord, file: Path) -> Record:
-    """A line as scores and panels see it.
+        Raises:
+            GenomeError: a genotype names an allele that the record has not.
+        """
+        every = line.samples.values()
+        samples = every if self._columns is None else [every[at] for at in self._columns]
+        return _record(name, position, end, line, samples, self._path)
 
-    Raises:
-        GenomeError: a genotype names an allele that the record has not.
-    """
+
+def _record(
+    name: str,
+    position: int,
+    end: int,
+    line: pysam.VariantRecord,
+    samples: Sequence[pysam.VariantRecordSample],
+    file: Path,
+) -> Record:
     alts = line.alts or ()
     real = tuple("*" if alt in _SPANNING else alt.upper() for alt in alts if alt not in _ANY_ALTERNATIVE)
     is_reference = not real
-    samples = line.samples.values()
     genotypes = tuple(sample.allele_indices or () for sample in samples)
     if any(None in genotype and any(a is not None for a in genotype) for genotype in genotypes):
         _check_numbers(line, len(alts), file)
@@ -193,11 +215,11 @@ def _header(header: pysam.VariantHeader) -> Header:
 
 def _refused(file: Path, error: Exception, records: int | None = None) -> GenomeError:
     """Why htslib does not take a file, with the line where it is text."""
+    if file.stat().st_size == 0:
+        return GenomeError(f"{file.name}: it is empty", reason="genome-empty")
     fault = _fault_in_text(file)
     if fault:
         return GenomeError(f"{file.name}: {fault}; file rejected", reason="genome-malformed")
-    if file.stat().st_size == 0:
-        return GenomeError(f"{file.name}: it is empty", reason="genome-empty")
     what = str(error).replace(str(file), file.name)
     if records is None:
         return GenomeError(f"{file.name}: no VCF or BCF that can be read ({what})", reason="genome-unreadable")

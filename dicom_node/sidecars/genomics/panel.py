@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -60,6 +60,7 @@ class Extract:
 
     build: Build
     date: str  # ##fileDate
+    genes: frozenset[str]
     known: tuple[Known, ...]
 
 
@@ -124,7 +125,7 @@ def read_clinvar(name: str, lines: Iterable[str], genes: frozenset[str], referen
             reason="clinvar-unusable",
             remedy="take clinvar.vcf.gz of the build as it is published",
         )
-    return Extract(next(iter(builds)), head.get("fileDate", ""), tuple(known))
+    return Extract(next(iter(builds)), head.get("fileDate", ""), genes, tuple(known))
 
 
 def check_genes(genes: Iterable[str]) -> frozenset[str]:
@@ -183,15 +184,14 @@ class PanelWatch:
 
     def statuses(self, sample: int, *, least_stars: int) -> tuple[GeneStatus, ...]:
         """Each gene's pathogenic variants in a sample."""
-        counts: dict[str, list[int]] = {}
+        counts = {gene: [0, 0, 0] for gene in self._extract.genes}
         for at, entry in enumerate(self._extract.known):
             if not entry.is_pathogenic or entry.stars < least_stars:
                 continue
             looked = self.looked[sample][at]
             carried = looked == Looked.CARRIED and self.carried[sample][at].passed
             for gene in entry.genes:
-                count = counts.setdefault(gene, [0, 0, 0])
-                count[0 if carried else 1 if looked == Looked.REFERENCE else 2] += 1
+                counts[gene][0 if carried else 1 if looked == Looked.REFERENCE else 2] += 1
         return tuple(GeneStatus(gene, sum(count), *count) for gene, count in sorted(counts.items()))
 
     def _near(self, places: Sequence[tuple[int, int]], position: int, reach: int = 1000) -> bool:
@@ -257,8 +257,3 @@ def _known(name: str, number: int, line: str, genes: frozenset[str], reference: 
 
 def _info(text: str) -> Mapping[str, str]:
     return {key: value for key, _, value in (entry.partition("=") for entry in text.split(";"))}
-
-
-def genes_of(entries: Iterable[Known]) -> Iterator[str]:
-    """The genes of some records, each once, sorted."""
-    yield from sorted({gene for entry in entries for gene in entry.genes})

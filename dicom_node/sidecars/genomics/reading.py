@@ -11,7 +11,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dicom_node.sidecars.genomics import scorefile, standard
 from dicom_node.sidecars.genomics.alleles import is_sequence
 from dicom_node.sidecars.genomics.assembly import Build
 from dicom_node.sidecars.genomics.build import Contig, Established, Matches, establish, from_contigs, from_header
-from dicom_node.sidecars.genomics.calls import Counts, Fasta, Genome, as_record, passed
+from dicom_node.sidecars.genomics.calls import Counts, Fasta, Genome, passed
 from dicom_node.sidecars.genomics.order import Order, ScoreOrder
 from dicom_node.sidecars.genomics.panel import Extract, PanelWatch, check_genes, read_clinvar
 from dicom_node.sidecars.genomics.scoring import Scoring
@@ -45,6 +45,19 @@ def read(order: Order) -> dict[str, Any]:
     Raises:
         GenomeError: the file, its build or the site's own files cannot be used.
     """
+    with _utf8(order.file):
+        return _read(order)
+
+
+@contextmanager
+def _utf8(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise GenomeError(f"{file.name}: its text is not UTF-8: {error}", reason="genome-malformed") from error
+
+
+def _read(order: Order) -> dict[str, Any]:
     before = order.file.stat()
     with order.file.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -99,7 +112,8 @@ def measure(order: Order) -> dict[str, Any]:
             reason="score-build-differs",
         )
     counts = Counts()
-    _pass(genome, order.file, counts, [scored.scoring], None, fasta)
+    with _utf8(order.file):
+        _pass(genome, order.file, counts, [scored.scoring], None, fasta)
     made = standard.measure(scored.scoring, order.name, order.population)
     standard.write(Path(order.output), made)
     return {
@@ -138,7 +152,7 @@ def _pass(
         wanting = [scoring for scoring in scorings if scoring.wants(name, position, end)]
         panel_wants = watch is not None and watch.wants(name, position, end)
         if wanting or panel_wants:
-            record = as_record(name, position, end, line, file)
+            record = genome.record(name, position, end, line)
             for scoring in wanting:
                 scoring.see(record)
             if watch is not None and panel_wants:
@@ -179,12 +193,13 @@ def _known_positions(order: Order, heads: Sequence[_Scored]) -> dict[Build, Matc
             table = scorefile.read(head.order.file)
             probes.setdefault(head.score.build, []).append(Scoring(table, 0))
     seen: set[str] = set()
-    for name, position, end, line in Genome(order.file, order.samples[:1]).records(Counts()):
+    genome = Genome(order.file, order.samples)
+    for name, position, end, line in genome.records(Counts()):
         seen.add(name)
-        record = None
-        for scoring in (scoring for group in probes.values() for scoring in group):
-            if scoring.wants(name, position, end):
-                record = record or as_record(name, position, end, line, order.file)
+        wanting = [s for group in probes.values() for s in group if s.wants(name, position, end)]
+        if wanting:
+            record = replace(genome.record(name, position, end, line), genotypes=(), quality=())
+            for scoring in wanting:
                 scoring.see(record)
     return {
         build: Matches(sum(s.known_on(seen) for s in group), sum(int(s.matched.sum()) for s in group))
@@ -309,11 +324,9 @@ def _text(file: Path) -> Iterator[Iterator[str]]:
 
 
 def _panel_answer(extract: Extract, watch: PanelWatch, samples: int, order: Order) -> dict[str, Any]:
-    silent = sorted(set(order.genes) - {gene for known in extract.known for gene in known.genes})
     return {
         "clinvar_date": extract.date,
         "known": len(extract.known),
-        "genes_without_records": silent,
         "samples": [
             {
                 "carried": [
