@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import genomes
 import nibabel
 import numpy as np
 import pytest
@@ -97,10 +98,12 @@ def documented(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     made.ran.add("dicom-node init")
     configuration = folder / "dicom-node.toml"
     pacs_port = free_port()
-    configuration.write_text(configuration.read_text().replace("port = 4242", f"port = {pacs_port}"))
+    written = configuration.read_text().replace("port = 4242", f"port = {pacs_port}")
+    configuration.write_text(written.replace("# [genomics]", '[genomics]\ngenes = ["BRCA1", "TP53"]'))
     images = phantom.write(phantom.compute((40, 160, 200), (8.0, 2.2, 2.2), thickness=None), folder / "images")
     _write_cases(folder / "FOLDER")
     serve_bundle(folder / "my_model")
+    _write_genomes(folder)
     with StandInPacs(folder / "pacs", pacs_port, "ORTHANC") as pacs:
         up = subprocess.Popen(
             [installed / "dicom-node", "up"], cwd=folder, env=environment
@@ -125,6 +128,17 @@ def _write_cases(folder: Path) -> None:
         for name, values in (("images", image.astype(np.float32)), ("labels", labels)):
             (folder / name).mkdir(parents=True, exist_ok=True)
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / name / f"case{number}.nii.gz")
+
+
+def _write_genomes(folder: Path) -> None:
+    """What the commands of docs/genomics.md take."""
+    (folder / "manifest.csv").write_text("sample,issuer,patient_id\nHG002,HOSPITAL,0042\n")
+    (folder / "expression.tsv").write_text("gene\tHG002\nBRCA1\t250\nTP53\t750\n")
+    genomes.vcf(folder / "genome.vcf", ["1 100 . A G 50 PASS . GT 0/1"], ("HG002",))
+    genomes.score(folder / "PGS000018.txt", [genomes.row(100, "G", "A", 0.5)])
+    called = " ".join(("0/0", "0/1", "1/1")[number % 3] for number in range(120))
+    people = tuple(f"P{number}" for number in range(120))
+    genomes.vcf(folder / "cohort.vcf", [f"1 100 . A G . PASS . GT {called}"], people)
 
 
 def _reached(pacs: StandInPacs, images: list[Path], node: PeerSettings) -> bool:

@@ -124,9 +124,15 @@ def test_scores_are_those_of_plink(tmp_path: Path) -> None:
     assert answer["build"]["rung"] == "known positions"
     results = answer["scores"][0]["results"]
     assert len(results) == 200
+    # pgscatalog-match 2.0.4: 782 matched, 47 ambiguous, 6 unmatched
+    assert {(r["used"] + r["why_not"].get("not called", 0), *_few(r)) for r in results} == {(782, 47, 6)}
     for name, result in zip(answer["samples"], results, strict=True):
         assert result["overlap"] > 0.9
         assert result["sum"] == pytest.approx(theirs[name], rel=1e-5, abs=1e-6)  # PLINK prints six digits
+
+
+def _few(result: dict[str, Any]) -> tuple[int, int]:
+    return result["why_not"]["strand ambiguous"], result["why_not"]["no record"]
 
 
 # Kinds of files
