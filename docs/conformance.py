@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 CHECKOUT = Path(__file__).parents[1]
@@ -32,9 +33,12 @@ from dicom_node.dimse.contexts import VERIFICATION, accepted, is_storable  # noq
 from dicom_node.domain import identifiers, sending  # noqa: E402
 from dicom_node.domain.commitment import PUSH_MODEL, FailureReason  # noqa: E402
 from dicom_node.domain.commitment_answer import Action, Answer, judge  # noqa: E402
+from dicom_node.archive import dicom_json  # noqa: E402
 from dicom_node.reception import stow  # noqa: E402
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings, TlsSettings  # noqa: E402
 from dicom_node.web import stow as web_stow  # noqa: E402
+from dicom_node.web.dicomweb import query, search  # noqa: E402
+from dicom_node.web.dicomweb import routes as dicomweb_routes  # noqa: E402
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PRIVATE = "1.2.826.0.1.3680043.10.1"
@@ -256,6 +260,21 @@ def stow_service() -> str:
     return table(("", ""), rows)
 
 
+def dicomweb_services() -> str:
+    """What QIDO-RS and WADO-RS offer."""
+    routes = dicomweb_routes.router(SimpleNamespace(settings=Settings(), database=None)).routes  # type: ignore[arg-type]
+    shown = {route.path.replace("{where:path}", "{path}") for route in routes if isinstance(route, APIRoute)}
+    level = {each: ", ".join(f"({tag[:4]},{tag[4:]})" for tag in query.MANDATORY[each]) for each in query.Level}
+    rows = [
+        ("resources", "<br>".join(f"`GET {path}`" for path in sorted(shown))),
+        *((f"always told of {each.value}", told) for each, told in level.items()),
+        ("matches of one answer", f"{query.MOST_MATCHES} at most; Warning 299 where there may be more"),
+        ("files read for one search", f"{search.MOST_READ} at most; else 413"),
+        ("values in JSON itself", f"binary ones up to {dicom_json.LONGEST_INLINE} bytes; longer ones by BulkDataURI"),
+    ]
+    return table(("", ""), rows)
+
+
 def stow_reasons() -> str:
     """Failure Reasons of STOW-RS."""
     meanings = {
@@ -352,6 +371,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "query-keys": query_keys,
     "stow": stow_service,
     "stow-reasons": stow_reasons,
+    "dicomweb": dicomweb_services,
     "character-sets": character_sets,
     "security": security,
     "segmentation": lambda: table(results.HEADS, results.attributes(results.encoded()[0])),

@@ -6,6 +6,7 @@
     pages     / and /studies/{uid}, rendered from ``templates/``
     api       /api/v1/…: the same plain data as ``--json``
     stow      /dicom-web/studies, to ``dicom_node.reception.stow``
+    dicomweb  /dicom-web/…: search and retrieval
 
 Nothing is loaded from elsewhere: no script, no font, no picture of another server.
 """

@@ -72,7 +72,7 @@ def router(sources: Sources, door: Door) -> APIRouter:
 
 
 def add_error_pages(app: FastAPI) -> None:
-    """Errors as a page, or as JSON under ``/api``. None shows a traceback."""
+    """Errors as a page, or as JSON under ``/api`` and ``/dicom-web``. None shows a traceback."""
 
     @app.exception_handler(StarletteHTTPException)
     async def http_error(request: Request, error: StarletteHTTPException) -> Response:
@@ -127,7 +127,7 @@ def stage_bars(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _error(request: Request, status: int, message: str, remedy: str = "") -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.url.path.startswith(("/api/", "/dicom-web/")):
         return JSONResponse({"error": {"reason": str(status), "message": message, "remedy": remedy}}, status)
     title = HTTPStatus(status).phrase
     return HTMLResponse(_render("error.html", None, title=title, message=message, remedy=remedy), status)
