@@ -27,13 +27,13 @@ from pydicom.dataset import Dataset  # noqa: E402
 from pydicom.uid import UID  # noqa: E402
 from pynetdicom.presentation import build_context  # noqa: E402
 
+from dicom_node.archive import dicom_json  # noqa: E402
 from dicom_node.dimse import associate, command, commitment, commitment_request, find, send, tls  # noqa: E402
 from dicom_node.dimse.admission import PERMANENT, TRANSIENT, Caller, Rejection, admit, congested, full  # noqa: E402
 from dicom_node.dimse.contexts import VERIFICATION, accepted, is_storable  # noqa: E402
 from dicom_node.domain import identifiers, sending  # noqa: E402
 from dicom_node.domain.commitment import PUSH_MODEL, FailureReason  # noqa: E402
 from dicom_node.domain.commitment_answer import Action, Answer, judge  # noqa: E402
-from dicom_node.archive import dicom_json  # noqa: E402
 from dicom_node.reception import stow  # noqa: E402
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings, TlsSettings  # noqa: E402
 from dicom_node.web import stow as web_stow  # noqa: E402
