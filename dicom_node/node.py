@@ -46,7 +46,9 @@ from dicom_node.web.app import serve_web
 log = logging.getLogger(__name__)
 
 PASS_PAUSE_S = 0.2
-IDLE_PAUSE_S = 1.0  # of a stage that had nothing to do, while nobody writes to the ledger
+LOOK_PAUSE_S = 0.1  # between looks whether somebody has written to the ledger
+LONGEST_PAUSE_S = 10.0  # of one that knows when there may be work
+IDLE_PAUSE_S = 2.0  # of a stage that had nothing to do, while nobody writes to the ledger
 # Of several nodes all look at files, times and leases; the rest of the work is done by one at a time.
 IN_EVERY_NODE = ("indexer", "digester", "completion", "reconciler", "membership")
 NOTICE_PAUSE_S = 1.0
@@ -54,24 +56,45 @@ SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts
 
 
 class Changes:
-    """Whether something was written to the ledger. For any number of threads."""
+    """Tells stages when something was written to the ledger. One thread asks for all of them."""
 
     def __init__(self, database: Database) -> None:
-        self._number = database.changes()
-        self._lock = threading.Lock()
-        self._seen, self._asked = 0, 0.0
+        self._ask = database.changes()
+        self._told = threading.Condition()
+        self._number = 0
+        self._ended = False
+        self._last = self._look()
+
+    def watch(self, stop: threading.Event) -> None:
+        """Ask again and again until ``stop``."""
+        while not stop.wait(LOOK_PAUSE_S):
+            found = self._look()
+            if found is None or found != self._last:
+                self._last = found
+                self._tell()
+        self._ended = True
+        self._tell()
 
     def number(self) -> int:
-        """The same as before while nobody writes; asked of the database a few times a second at most."""
-        with self._lock:
-            now = time.monotonic()
-            if now - self._asked > PASS_PAUSE_S / 2:
-                self._asked = now
-                try:
-                    self._seen = self._number()
-                except LedgerError:
-                    self._seen -= 1  # whoever looks will be told
-            return self._seen
+        """The same as before while nobody writes."""
+        return self._number
+
+    def wait(self, seen: int, most_s: float) -> None:
+        """Wait until the number is no longer ``seen``, or for so long, or until the watch has ended."""
+        with self._told:
+            self._told.wait_for(lambda: self._number != seen or self._ended, most_s)
+
+    def _look(self) -> int | None:
+        """None where the ledger cannot be asked: whoever looks will be told why."""
+        try:
+            return self._ask()
+        except LedgerError:
+            return None
+
+    def _tell(self) -> None:
+        with self._told:
+            self._number += 1
+            self._told.notify_all()
 
 
 @dataclass
@@ -86,6 +109,7 @@ class Stage:
     interval_s: float
     idle_s: float = 0.0
     changes: Changes | None = None
+    due_s: Callable[[], float] | None = None  # after a pass: seconds until there may be work though nothing changes
     turn: Turn | None = None  # of several nodes only one does this at a time
     last_pass: float = 0.0
     trouble: str = ""
@@ -93,7 +117,7 @@ class Stage:
     def run(self, stop: threading.Event) -> None:
         """Pass after pass until ``stop``; trouble is told and the next pass tries again."""
         while not stop.is_set():
-            seen, done = self._seen(), None
+            seen, done = self.changes.number() if self.changes else 0, None
             try:
                 if self.turn is None or self.turn.ours():
                     done = self.tick()
@@ -105,14 +129,16 @@ class Stage:
                 self._tell(f"{type(error).__name__}: {error}")
             self.last_pass = time.monotonic()
             stop.wait(self.interval_s)
-            while not done and self._may_rest(seen) and not stop.is_set():
-                stop.wait(self.interval_s)
+            if not done and not stop.is_set():
+                self._rest(seen, stop)
 
-    def _may_rest(self, seen: int) -> bool:
-        return time.monotonic() - self.last_pass < self.idle_s and self._seen() == seen
-
-    def _seen(self) -> int:
-        return self.changes.number() if self.changes else 0
+    def _rest(self, seen: int, stop: threading.Event) -> None:
+        longest_s = self.idle_s if self.due_s is None or self.trouble else min(self.idle_s, self.due_s())
+        left_s = longest_s - (time.monotonic() - self.last_pass)
+        if left_s > 0 and self.changes:
+            self.changes.wait(seen, left_s)
+        elif left_s > 0:
+            stop.wait(left_s)
 
     def health(self) -> str:
         """``ok``, or what is wrong."""
@@ -157,15 +183,21 @@ class Node:
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
         reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
         digester = Digester(Digests(self.database), ObjectStore(settings.node.data_dir))
-        changes = Changes(self.database)
+        watch = Watch(self.database, settings)
+        changes = self._changes = Changes(self.database)
 
-        def resting(name: str, tick: Callable[[], object], idle_s: float = IDLE_PAUSE_S) -> Stage:
-            return Stage(name, tick, PASS_PAUSE_S, idle_s, changes)
+        def resting(
+            name: str,
+            tick: Callable[[], object],
+            idle_s: float = IDLE_PAUSE_S,
+            due_s: Callable[[], float] | None = None,
+        ) -> Stage:
+            return Stage(name, tick, PASS_PAUSE_S, idle_s, changes, due_s)
 
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
-            Stage("digester", digester.tick, IDLE_PAUSE_S / 2),
-            Stage("completion", Watch(self.database, settings).tick, PASS_PAUSE_S),
+            resting("digester", digester.tick, LONGEST_PAUSE_S, digester.due_s),
+            resting("completion", watch.tick, LONGEST_PAUSE_S, watch.due_s),
             resting("counts", counter.tick),
             resting("planner", planner.tick, IDLE_PAUSE_S / 2),
             resting("orders", worklist.tick),
@@ -185,6 +217,7 @@ class Node:
     def run(self, stop: threading.Event) -> None:
         """Run every stage and the pages until ``stop``."""
         threads = [threading.Thread(target=stage.run, args=(stop,), name=stage.name) for stage in self.stages]
+        threads.append(threading.Thread(target=self._changes.watch, args=(stop,), name="changes"))
         for thread in threads:
             thread.start()
         settings = self.configuration.settings

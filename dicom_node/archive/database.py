@@ -150,11 +150,14 @@ class Database:
         """
         if self.engine.dialect.name != "sqlite":
             return itertools.count().__next__
-        connection = self.engine.connect()
+        held = self.engine.raw_connection()  # kept out of the pool: it does not count what is written over itself
 
         def number() -> int:
-            with _translated():
-                return int(connection.exec_driver_sql("PRAGMA data_version").scalar_one())
+            driver: Any = held.driver_connection
+            try:
+                return int(driver.execute("PRAGMA data_version").fetchone()[0])
+            except sqlite3.Error as error:
+                raise _trouble(error) from error
 
         return number
 
@@ -168,11 +171,15 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, ProgrammingError) as error:
-        raise LedgerError(
-            f"the ledger's database does not do its work: {error.orig}",
-            reason="database",
-            remedy="is the disk full, the database reachable, another program holding it?",
-        ) from error
+        raise _trouble(error.orig) from error
+
+
+def _trouble(error: BaseException | None) -> LedgerError:
+    return LedgerError(
+        f"the ledger's database does not do its work: {error}",
+        reason="database",
+        remedy="is the disk full, the database reachable, another program holding it?",
+    )
 
 
 def _engine(url: str, data_dir: Path) -> Engine:

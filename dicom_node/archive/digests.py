@@ -65,6 +65,11 @@ class Digests:
             rows = connection.execute(statement).all()
         return tuple(Undigested(row.id, row.path) for row in rows)
 
+    def wanting(self) -> bool:
+        """Whether any object has no digest yet."""
+        with self._database.read() as connection:
+            return bool(connection.execute(select(select(instance.c.id).where(WANTING).exists())).scalar())
+
     def note(self, digests: Mapping[int, str]) -> None:
         """Write digests by the id of the object."""
         if not digests:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, func, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_now
@@ -86,6 +86,19 @@ def quiet_studies(database: Database, before: datetime) -> tuple[OpenStudy, ...]
         )
         for row in rows
     )
+
+
+def arriving(
+    database: Database, series_since: datetime, studies_since: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """When the last image came of the open series, and of the open study, that will be quiet next; None: of none."""
+    with database.read() as connection:
+        in_series = series.c.state == Readiness.OPEN, series.c.instances > 0, series.c.last_received > series_since
+        in_study = study.c.state == Readiness.OPEN, study.c.last_received > studies_since
+        return (
+            connection.execute(select(func.min(series.c.last_received)).where(*in_series)).scalar(),
+            connection.execute(select(func.min(study.c.last_received)).where(*in_study)).scalar(),
+        )
 
 
 def planes(database: Database, series_id: int) -> tuple[ImagePlane | None, ...]:

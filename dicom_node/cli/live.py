@@ -17,14 +17,18 @@ NOT_SHOWN = {"study held": {"reason"}}  # it names patients
 def follow(database: Database, stop: threading.Event) -> None:
     """Print every new event until ``stop``."""
     last: int | None = None
+    changes, seen = database.changes(), -1
     while not stop.wait(PAUSE_S):
         try:
+            if (number := changes()) == seen:
+                continue
             if last is None:
                 last = events.latest_id(database)
             for event in events.since(database, last):
                 last = event.id
                 sys.stdout.write(line(event) + "\n")
             sys.stdout.flush()
+            seen = number
         except LedgerError:
             continue  # the stages tell of it; this only shows what they did
 

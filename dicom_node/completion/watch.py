@@ -9,6 +9,7 @@ clock. Both run on one machine, or on machines whose clocks agree.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -34,17 +35,31 @@ class Watch:
         self._study_quiet = shortest_quiet(settings, "study")
         self._peers = settings.peers
         self._waiting: dict[int, tuple[datetime, datetime]] = {}  # series -> its last image; when to look again
+        self._studies_again: list[datetime] = []  # when to look again at those that were looked at last
+        self._next: datetime | None = None  # when something may have become whole by time alone
 
     def tick(self) -> int:
         """Judge whatever has been quiet long enough; returns how many series and studies became ready."""
         now = self._clock()
         after_end_s = self._completion.association_end_seconds
-        shortest_s = self._series_quiet if after_end_s is None else min(self._series_quiet, after_end_s)
-        quiet = readiness.quiet_series(self._database, now - timedelta(seconds=shortest_s))
+        series_s = self._series_quiet if after_end_s is None else min(self._series_quiet, after_end_s)
+        series_before, study_before = (now - timedelta(seconds=each) for each in (series_s, self._study_quiet))
+        quiet = readiness.quiet_series(self._database, series_before)
         self._waiting = {seen.id: self._waiting[seen.id] for seen in quiet if seen.id in self._waiting}
         ready = sum(self._judge_series(seen, now) for seen in quiet if not self._is_waiting(seen, now))
-        studies = readiness.quiet_studies(self._database, now - timedelta(seconds=self._study_quiet))
-        return ready + sum(self._judge_study(seen, now) for seen in studies)
+        studies = readiness.quiet_studies(self._database, study_before)
+        self._studies_again.clear()
+        ready += sum(self._judge_study(seen, now) for seen in studies)
+        arriving = readiness.arriving(self._database, series_before, study_before)
+        again = [when for _, when in self._waiting.values() if when > now]
+        befores = (series_before, study_before)
+        again += [last + (now - before) for last, before in zip(arriving, befores, strict=True) if last]
+        self._next = min([*again, *self._studies_again], default=None)
+        return ready
+
+    def due_s(self) -> float:
+        """Seconds from now until something may become whole, if nothing comes meanwhile."""
+        return math.inf if self._next is None else max(0.0, (self._next - self._clock()).total_seconds())
 
     def _is_waiting(self, seen: OpenSeries, now: datetime) -> bool:
         last_received, again = self._waiting.get(seen.id, (None, now))
@@ -71,6 +86,8 @@ class Watch:
         count = self._count(seen.calling_aes, "study", seen.id, census.OF_STUDY, seen.last_received)
         facts = StudyFacts(seen.last_received, 0, seen.images, count)
         verdict = judge_study(facts, now, self._completion, self._study_quiet)
+        if verdict.check_again_at is not None:
+            self._studies_again.append(verdict.check_again_at)
         if not verdict.ready and not verdict.held and verdict.reason == seen.reason:
             return False
         return readiness.note_study(self._database, seen, _evidence(verdict, now)) and verdict.ready

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -25,6 +26,7 @@ class Digester:
     def __init__(self, digests: Digests, store: ObjectStore) -> None:
         self._digests = digests
         self._store = store
+        self._waiting = False  # whether objects have still to come to rest
         self._faulty: dict[int, tuple[float, str]] = {}  # object -> when to try again, by the monotonic clock; why
 
     def tick(self) -> int:
@@ -39,6 +41,7 @@ class Digester:
             found = {one.id: digest for one in due if (digest := self._digest(one))}
             self._digests.note(found)
             done += len(found)
+        self._waiting = bool(self._faulty) or self._digests.wanting()
         if self._faulty:
             raise InputError(
                 f"{len(self._faulty)} received objects: {next(iter(self._faulty.values()))[1]}",
@@ -46,6 +49,10 @@ class Digester:
                 remedy="their series are not used meanwhile; look for faults of the disk",
             )
         return done
+
+    def due_s(self) -> float:
+        """Seconds until there may be something to do, if nothing comes meanwhile."""
+        return QUIET_SECONDS / 2 if self._waiting else math.inf
 
     def _due(self) -> tuple[Undigested, ...]:
         now, monotonic = datetime.now(UTC), time.monotonic()

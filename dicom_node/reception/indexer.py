@@ -25,7 +25,7 @@ LOGGER = logging.getLogger(__name__)
 GROUP_OBJECTS = 1000
 GROUP_SECONDS = 0.3
 GATHER_SECONDS = 0.6  # while objects flow, to add many in one transaction; the end of their association ends it
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.8  # where no hint comes: the index follows within a second
 PASS_SECONDS = 10.0  # a pass ends after about so long, to show that it lives
 UNREADABLE_SECONDS = 30.0  # a file that the disk does not give is asked for again after so long
 

@@ -25,7 +25,7 @@ from dicom_node.web.sources import Sources
 
 STATIC = Path(__file__).parent / "static"
 GRACE_S = 3  # for answers that are under way when the node stops
-_STOP_PAUSE_S = 0.1
+_STOP_PAUSE_S = 0.5
 
 
 def create_app(

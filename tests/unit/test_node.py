@@ -15,6 +15,8 @@ from dicom_node.node import Changes, Stage
 def running(stage: Stage) -> threading.Event:
     stop = threading.Event()
     threading.Thread(target=stage.run, args=(stop,), daemon=True).start()
+    if stage.changes is not None:
+        threading.Thread(target=stage.changes.watch, args=(stop,), daemon=True).start()
     return stop
 
 
@@ -68,3 +70,28 @@ def test_a_ledger_that_cannot_be_asked_stops_no_stage() -> None:
     stop = running(stage)
     wait_until(lambda: len(passes) > 1, "a pass")
     stop.set()
+
+
+def test_a_stage_that_knows_when_there_is_work_looks_then() -> None:
+    passes: list[float] = []
+    due = iter([0.05, 0.05, 0.05, 3600.0])
+    stage = Stage("any", lambda: passes.append(time.monotonic()), 0.01, 7200.0, due_s=lambda: next(due))
+    stop = running(stage)
+    wait_until(lambda: len(passes) == 4, "a pass")
+    time.sleep(0.2)
+    assert len(passes) == 4
+    stop.set()
+
+
+def test_stages_at_rest_see_that_the_node_stops(archive: Any) -> None:
+    changes = Changes(archive.database)
+    stage = Stage("any", lambda: None, 0.01, 3600.0, changes)
+    stop = threading.Event()
+    threads = [threading.Thread(target=run, args=(stop,)) for run in (stage.run, changes.watch)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)
+    stop.set()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,29 @@ def test_a_real_series_with_a_missing_slice_waits(archive: Any, clock: Clock, te
     watch = Watch(archive.database, Settings(), lambda: last + timedelta(seconds=31))
     assert watch.tick() == 0
     assert "1 slice(s) missing" in archive.rows(series)[0].readiness["reason"]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (1, 2, 4)])
+def test_looking_only_when_it_says_so_misses_nothing(
+    archive: Any, clock: Clock, numbers: tuple[int, ...], watch: Watch
+) -> None:
+    archive.add(*(archive.image(number) for number in numbers))
+    settled: list[tuple[float, tuple[str, list[str]]]] = []
+    while True:
+        watch.tick()
+        settled.append((clock.seconds, readiness(archive)))
+        due_s = watch.due_s()
+        if due_s == math.inf:
+            break
+        assert due_s > 0
+        clock.seconds += due_s
+    completion = Settings().completion
+    ready_s = (
+        completion.quiet_seconds
+        if numbers[-1] == 3
+        else min(completion.gap_wait_seconds, completion.maximum_wait_seconds)
+    )
+    assert settled[0] == (0, ("open", ["open"]))
+    assert min(at for at, (_, whole) in settled if whole == ["ready"]) == ready_s
+    assert settled[-1] == (max(ready_s, completion.study_quiet_seconds), ("ready", ["ready"]))
+    assert len(settled) < 8

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,18 @@ def test_a_file_that_cannot_be_read_is_told_until_it_can(
     away.rename(first)
     monkeypatch.setattr(module.time, "monotonic", lambda at=module.time.monotonic: at() + module.AGAIN_SECONDS)
     assert digester.tick() == 1
+
+
+def test_it_tells_whether_objects_have_still_to_come_to_rest(
+    archive: Any, digester: Digester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digester.tick()
+    assert digester.due_s() == math.inf
+    with monkeypatch.context() as moving:
+        moving.setattr(module, "LONGEST_SECONDS", 1e9)
+        moving.setattr(module, "QUIET_SECONDS", 1e9)
+        index(archive, 1)
+        assert digester.tick() == 0
+        assert digester.due_s() < 1e9
+    assert digester.tick() == 1
+    assert digester.due_s() == math.inf
