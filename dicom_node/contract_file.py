@@ -15,6 +15,7 @@ from dicom_node.contract_tables import (
     Bounds,
     BoundTable,
     CodeTable,
+    FeatureTable,
     Name,
     Names,
     OutputTable,
@@ -48,7 +49,7 @@ class _Model(Table):
     version: Annotated[str, Field(pattern=r"^\d+(\.\d+)*([-+.][0-9A-Za-z.]+)?$")]
     title: Annotated[str, Field(min_length=1, max_length=64)]
     manufacturer: Annotated[str, Field(min_length=1, max_length=64)]
-    task: Literal["segmentation", "classification", "regression", "detection"]
+    task: Literal["segmentation", "classification", "regression", "detection", "fusion"]
     status: Literal["research", "clinical"]
     configuration: Text
     intended_use: Text
@@ -118,6 +119,7 @@ class ContractFile(Table):
     population: Bounds = ()
     protocol: Bounds = ()
     result: ResultTable = ResultTable()
+    features: Annotated[tuple[FeatureTable, ...], Field(strict=False)] = ()
 
 
 def read(file: Path) -> ContractFile:
@@ -172,7 +174,7 @@ def _explained(error: ValidationError, source: Source) -> ContractError:
 
 def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """What no single key shows: names used twice or not at all, keywords and patterns that do not exist."""
-    for table in ("inputs", "segments", "measurements", "evaluations", "outputs"):
+    for table in ("inputs", "segments", "measurements", "evaluations", "outputs", "features"):
         yield from named_twice(getattr(contract, table), (table,))
     yield from output_contradictions(contract.outputs, contract.segments)
     yield from result_contradictions(contract.result, contract.outputs)
@@ -288,6 +290,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         population=tuple(bound.record() for bound in contract.population),
         protocol=tuple(bound.record() for bound in contract.protocol),
         encoding=contract.result.encoding(),
+        features=tuple(feature.record() for feature in contract.features),
     )
 
 

@@ -41,6 +41,7 @@ from dicom_node.reception.hints import HintListener
 from dicom_node.reception.indexer import Indexer
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration
+from dicom_node.sidecars.gather import Gatherer
 from dicom_node.web.app import serve_web
 
 log = logging.getLogger(__name__)
@@ -200,6 +201,7 @@ class Node:
             resting("completion", watch.tick, LONGEST_PAUSE_S, watch.due_s),
             resting("counts", counter.tick),
             resting("planner", planner.tick, IDLE_PAUSE_S / 2),
+            resting("gather", Gatherer(settings.ehr, self.database, contracts).tick),
             resting("orders", worklist.tick),
             resting("reconciler", reconciler.tick),
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),

@@ -41,6 +41,7 @@ from dicom_node.errors import (
 from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.findings import found, not_evaluated
+from workers.fusion.risk import FUSION, assess, findings_of
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
 from workers.inference import rungs, scope
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
@@ -133,7 +134,8 @@ class Worker:
             if self.busy.is_set():
                 return
             try:
-                self.hosts.warm(self.catalogue.get(name), cancelled=self.closing.is_set)
+                if (contract := self.catalogue.get(name)).task != FUSION:  # needs no host
+                    self.hosts.warm(contract, cancelled=self.closing.is_set)
             except Fenced:
                 return
             except DicomNodeError as error:
@@ -191,7 +193,7 @@ class Worker:
             volume = volumes[contract.inputs[0].name]
         watch.seconds.update(ahead)
         output, outside = None, scope.outside(contract, volume)
-        if not outside:
+        if not outside and contract.task != FUSION:  # whose equations need no host
             # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
             with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
                 output = self._infer(job, claim, contract, volumes, beat)
@@ -268,6 +270,9 @@ class Worker:
     def _findings(self, job: Job, computed: Computed) -> Findings:
         late = lateness(self.ledger.database, job.id)
         notes = (late,) if late else ()
+        if computed.contract.task == FUSION and not computed.outside:
+            volume = computed.volume
+            return findings_of(assess(computed.contract, job.features), volume.grid, volume.frames, notes)
         if computed.output is None:
             return not_evaluated(computed.contract, computed.volume, computed.outside, notes)
         installation = self.ledger.installation()

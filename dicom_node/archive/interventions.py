@@ -89,6 +89,8 @@ def _why(found: Job, workers: Sequence[Process], running: dict[str, int], silent
         ) or f"dicom-node jobs show {found.id}"
     if found.question and found.state == JobState.WAITING:
         return found.question, f"dicom-node jobs approve {found.id}, or dicom-node jobs drop {found.id}"
+    if found.state == JobState.WAITING and found.gather_until:
+        return f"it waits for the patient's record until {found.gather_until:%Y-%m-%d %H:%M} UTC", ""
     if found.state == JobState.WAITING:
         return "it waits for another job's findings", ""
     if found.state == JobState.RUNNING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from dicom_node.archive.database import db_now
+from dicom_node.archive.database import db_later, db_now
 from dicom_node.archive.schema import instance, job, study
 from dicom_node.domain.fitness import Needs, as_text, from_text
 from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSeries
@@ -20,7 +20,7 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "study_id": new.study_id,
         "key": new.key,
         "issue": new.issue,
-        "state": JobState.WAITING if new.question else JobState.QUEUED,
+        "state": JobState.WAITING if new.question or new.gather_s is not None else JobState.QUEUED,
         "rule": new.rule,
         "model": new.model,
         "model_version": new.model_version,
@@ -44,6 +44,7 @@ def columns_of(new: NewJob) -> dict[str, Any]:
         "gpu_memory_mb": new.needs.gpu_memory_mb,
         "labels": as_text(new.needs.labels),
         "useful_until": new.useful_until,
+        "gather_until": None if new.gather_s is None else db_later(new.gather_s),
     }
 
 
@@ -88,6 +89,8 @@ def job_of(row: Any) -> Job:
         priority_source=row.priority_source,
         needs=needs_of(row),
         useful_until=row.useful_until,
+        gather_until=row.gather_until,
+        features=row.features,
     )
 
 

@@ -160,7 +160,7 @@ def _new_job(connection: Connection, row: Any, replacement: Replacement, model: 
     last = connection.execute(select(func.max(job.c.issue)).where(job.c.key == key)).scalar()
     kept = (
         *("site_id", "study_id", "rule", "inputs", "parameters", "destinations", "withheld", "features_digest"),
-        *("explanation", "priority", "priority_source"),
+        *("features", "explanation", "priority", "priority_source"),
     )
     return {
         **{name: getattr(row, name) for name in kept},

@@ -210,11 +210,14 @@ job = Table(
     Column("labels", String(512), nullable=False, default=""),  # what a worker must have: domain.fitness.as_text
     Column("useful_until", UtcTime),  # a result is late from then on; none: never
     Column("replacement", JSON(none_as_null=True)),  # reason, title, by: a person has the earlier result replaced
+    Column("gather_until", UtcTime),  # until when features are waited for; none: they are not, or no more
+    Column("features", JSON(none_as_null=True)),  # as they were when they were gathered: at, match, values
     Column("settled", Boolean, nullable=False, default=False),  # whether the result it replaces was seen to
     UniqueConstraint("key", "issue"),
     Index("ix_job_unsettled", "supersedes", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
     Index(None, "state", "priority", "id"),
     Index(None, "study_id"),
+    Index(None, "gather_until"),
 )
 
 job_dependency = Table(

@@ -48,7 +48,9 @@ def approve(database: Database, job_id: int, by: str) -> None:
     """
     with database.write() as connection:
         study_id, rule, question = _asking(connection, job_id)
-        values = {"state": JobState.QUEUED, "question": "", "published_at": None, "run_after": db_now()}
+        gathering = connection.execute(select(job.c.gather_until).where(job.c.id == job_id)).scalar() is not None
+        state = JobState.WAITING if gathering else JobState.QUEUED
+        values = {"state": state, "question": "", "published_at": None, "run_after": db_now()}
         connection.execute(update(job).where(job.c.id == job_id).values(**values))
         events.record(connection, "job approved", by, {"question": question}, study_id=study_id, job_id=job_id)
         take_over(connection, job_id, study_id, rule, asks=False)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_node.domain.feature import FeatureSpec
 from dicom_node.domain.finding import Code
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class ModelContract:
     version: str
     title: str
     manufacturer: str
-    task: str  # segmentation, classification, regression or detection
+    task: str  # segmentation, classification, regression, detection, or fusion: of features, by published equations
     status: Status
     intended_use: str
     limits: tuple[str, ...]
@@ -174,6 +175,12 @@ class ModelContract:
     population: tuple[ProtocolBound, ...] = ()  # patients the model holds for; outside it nothing is evaluated
     protocol: tuple[ProtocolBound, ...] = ()  # acquisitions of the first input it holds for
     encoding: Encoding | None = None  # how segments are written; None: as the destination has it, else BINARY
+    features: tuple[FeatureSpec, ...] = ()  # of the patient's record and genome, in the order the bundle takes them
+
+    @property
+    def gather_s(self) -> float | None:
+        """How long its features are waited for at most; None: it asks for none."""
+        return max((spec.wait_s for spec in self.features), default=None)
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

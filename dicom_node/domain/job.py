@@ -99,6 +99,7 @@ class NewJob:
     priority_source: str = "rule"  # who said so
     needs: Needs = NO_NEEDS  # of its worker
     useful_until: datetime | None = None  # a result is late from then on
+    gather_s: float | None = None  # how long its model's features are waited for at most; None: it asks for none
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,8 @@ class Job:
     priority_source: str = "rule"  # who said so
     needs: Needs = NO_NEEDS  # of its worker
     useful_until: datetime | None = None  # a result is late from then on
+    gather_until: datetime | None = None  # when it no longer waits for features; None: it does not
+    features: Mapping[str, Any] | None = None  # what it was given: at, match, values (domain.feature.Feature)
 
 
 def job_key(study_uid: str, inputs: Sequence[SelectedSeries], model_digest: str, parameters: Mapping[str, Any]) -> str:

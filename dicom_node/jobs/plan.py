@@ -196,12 +196,15 @@ class Planner:
                 question=question,
                 needs=Needs(contract.resources.gpu_memory_mb, frozenset((*contract.resources.labels, *rule.labels))),
                 useful_until=_useful_until(rule, winner.last_received or study.last_received),
+                gather_s=contract.gather_s,
             )
         )
         if job_id is None:
             return "the same images were planned before"
         if question:
             return f"planned job {job_id}, which waits for a person: {question}"
+        if contract.gather_s is not None:
+            return f"planned job {job_id}, which waits for the patient's record"
         series = " and ".join(each.series_uid for each in selected)
         log.info("job %d planned: %s on series %s", job_id, contract.name, series)
         return f"planned job {job_id} on series {series}"

@@ -291,6 +291,8 @@ def upgrade() -> None:
         sa.Column("labels", sa.String(length=512), nullable=False),
         sa.Column("useful_until", UtcTime(), nullable=True),
         sa.Column("replacement", sa.JSON(), nullable=True),
+        sa.Column("gather_until", UtcTime(), nullable=True),
+        sa.Column("features", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("settled", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
@@ -300,6 +302,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_state_priority_id"), ["state", "priority", "id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_gather_until"), ["gather_until"], unique=False)
         batch_op.create_index(batch_op.f("ix_job_study_id"), ["study_id"], unique=False)
         batch_op.create_index(
             "ix_job_unsettled",
