@@ -62,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _evaluate(read_settings(), given)
         if given.command == "train":
             return _train(read_settings(), given)
+        if given.command == "optimise":
+            return _optimise(read_settings(), given)
         return _sandbox()
     except DicomNodeError as error:
         sys.stderr.write(f"error: {error.message}\n" + (f"{error.remedy}\n" if error.remedy else ""))
@@ -184,6 +186,16 @@ def _add_evaluation(commands: Any) -> None:
     for option in ("--epochs", "--patience", "--seed"):
         training.add_argument(option, type=int)
     training.add_argument("--anew", action="store_true")
+    training.add_argument("--site", type=Path, action="append", default=[])
+    training.add_argument("--rounds", type=int, default=10)
+    for option in ("--clip", "--noise", "--delta"):
+        training.add_argument(option, type=float)
+    optimising = commands.add_parser("optimise", help="measure what makes a model faster here")
+    optimising.add_argument("name")
+    optimising.add_argument("folder", type=Path, nargs="?")
+    optimising.add_argument("--within", type=float)
+    optimising.add_argument("--device", default="auto")
+    optimising.add_argument("--forget", action="store_true")
 
 
 def _evaluate(settings: Settings, given: argparse.Namespace) -> int:
@@ -204,8 +216,40 @@ def _train(settings: Settings, given: argparse.Namespace) -> int:
     from dicom_node.catalogue import Catalogue
     from workers.evaluation.training import Wish, train
 
+    if given.site:
+        return _train_federated(settings, given)
     wish = Wish(given.epochs, given.patience, given.seed, given.anew)
     return 1 if train(Catalogue.load(settings).get(given.name), given.folder, given.out, wish, _tell) else 0
+
+
+def _train_federated(settings: Settings, given: argparse.Namespace) -> int:
+    from dicom_node.catalogue import Catalogue
+    from workers.evaluation.federated import Plan, train
+    from workers.evaluation.privacy import Privacy
+
+    privacy = None
+    if given.noise is not None:
+        privacy = Privacy(given.clip or 1.0, given.noise, given.delta or 1e-5)
+    plan = Plan(given.rounds, given.epochs or 1, given.seed, given.anew, privacy)
+    told = train(Catalogue.load(settings).get(given.name), [given.folder, *given.site], given.out, plan, _tell)
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
+
+
+def _optimise(settings: Settings, given: argparse.Namespace) -> int:
+    from dicom_node.catalogue import Catalogue
+    from workers.evaluation.optimise import WITHIN, optimise
+    from workers.inference.chosen import kept
+
+    contract = Catalogue.load(settings).get(given.name)
+    choices = kept(settings.node.data_dir, given.device)
+    if given.forget:
+        told: dict[str, Any] = {"model": contract.name, "forgotten": choices.forget(contract.digest)}
+    else:
+        within = WITHIN if given.within is None else given.within
+        told = optimise(contract, given.folder, choices, within=within, device=given.device, told=_tell)
+    sys.stdout.write(json.dumps(told) + "\n")
+    return 0
 
 
 def _tell(line: str) -> None:

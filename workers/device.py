@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,21 +30,33 @@ def settled(device: str) -> str:
     raise ConfigurationError(f"there is no device {device!r}", remedy="choose auto, cpu, cuda or cuda:0, cuda:1 …")
 
 
+def words(device: str) -> str:
+    """What computes here: kind, and name and threads of the processor or name of the card."""
+    if settled(device) == "cpu":
+        return f"cpu ({_processor()}, {threads()} threads)"
+    return f"gpu ({_asked_of_driver(device, 'name') or device})"
+
+
 def gpu_memory_mb(device: str) -> int | None:
     """Memory of the GPU that hosts see, as NVIDIA's driver tells it; None where it does not."""
+    told = _asked_of_driver(device, "memory.total")
+    return int(told) if told.isdigit() else None
+
+
+def _asked_of_driver(device: str, what: str) -> str:
+    """What NVIDIA's driver tells of the GPU that hosts see; empty where it does not."""
     already = os.environ.get("CUDA_VISIBLE_DEVICES")
     chosen = _visible(device, already) or "0"
     query = (
         "nvidia-smi",
         f"--id={chosen.partition(',')[0]}",
-        "--query-gpu=memory.total",
+        f"--query-gpu={what}",
         "--format=csv,noheader,nounits",
     )
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-        return int(told.strip())
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return None
+        return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def environment(device: str, scratch: str, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -83,6 +96,13 @@ def _visible(device: str, already: str | None) -> str | None:
             f"there is no {device}: CUDA_VISIBLE_DEVICES is {already!r}", remedy="choose another device in [worker]"
         )
     return listed[index]
+
+
+def _processor() -> str:
+    """The processor's name, as Linux tells it."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8", errors="replace").splitlines() if told.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def threads() -> int:

@@ -44,6 +44,7 @@ from workers.findings import found, not_evaluated
 from workers.fusion.risk import FUSION, assess, findings_of
 from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
 from workers.inference import rungs, scope
+from workers.inference.chosen import chosen
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
 from workers.overlap import STOP_WITHIN_S, Overlap
@@ -106,14 +107,14 @@ class Worker:
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
         """Connect to the ledger and read the models; nothing is loaded yet."""
         database = Database(settings.database.url, settings.node.data_dir)
-        worker = settings.worker
+        worker, data_dir = settings.worker, settings.node.data_dir
         ledger = Ledger(database, worker.maximum_attempts, worker.at_once, abilities(settings, device))
         return cls(
             settings=settings,
             ledger=ledger,
             store=ObjectStore(settings.node.data_dir),
             catalogue=Catalogue.load(settings),
-            hosts=HostPool(device, remembered=settings.node.data_dir / rungs.FILE),
+            hosts=HostPool(device, remembered=data_dir / rungs.FILE, chosen=chosen(data_dir, device)),
             name=this_process(),
         )
 

@@ -21,6 +21,13 @@ _SHOWN = (
     ("sensitivity", "sensitivity"),
     ("precision", "precision"),
 )
+_SHOWN_OF_VALUES = (
+    ("mean_absolute_error", "mean absolute error"),
+    ("bias", "bias"),
+    ("lower_limit", "lower limit of agreement"),
+    ("upper_limit", "upper limit of agreement"),
+    ("icc", "intraclass correlation"),
+)
 _SHOWN_OF_CLASSES = (
     ("auc", "AUC"),
     ("sensitivity", "sensitivity"),
@@ -31,7 +38,7 @@ _SHOWN_OF_CLASSES = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands to those of ``models``."""
-    for command in (evaluate, train):
+    for command in (evaluate, train, optimise):
         models.commands.command()(command)
 
 
@@ -44,7 +51,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare a model with the truth: overlap, surfaces, volumes; of classifiers AUC, sensitivity, specificity, F1."""
+    """Compare a model with the truth: masks, classes, values or detections, each score with its interval."""
     options = [f"--device={device}", *((f"--part={part}",) if part else ())]
     if plots:
         options.append(f"--plots={plots.resolve()}")
@@ -63,10 +70,22 @@ def train(
     patience: Annotated[int | None, typer.Option(min=1, help="Validations without gain before it stops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     anew: Annotated[bool, typer.Option("--anew", help="From random weights, not from those of the model.")] = False,
+    site: Annotated[
+        list[Path] | None, typer.Option(help="Another site's folder: the sites train together, and share no images.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="With --site: how often updates are averaged.")] = 10,
+    noise: Annotated[
+        float | None, typer.Option(min=0.01, help="With --site: of differential privacy, as a multiple of --clip.")
+    ] = None,
+    clip: Annotated[float, typer.Option(min=1e-6, help="Largest norm of an update, with --noise.")] = 1.0,
+    delta: Annotated[float, typer.Option(min=1e-12, max=0.5, help="Of the privacy, with --noise.")] = 1e-5,
 ) -> None:
     """Train a model on cases of your own, from its weights on, by the training configuration of its bundle."""
-    numbers = (("epochs", epochs), ("patience", patience), ("seed", seed))
+    numbers = (("epochs", epochs), ("patience", patience), ("seed", seed), ("noise", noise))
     options = [f"--{option}={value}" for option, value in numbers if value is not None]
+    if site:
+        options += [*(f"--site={folder.resolve()}" for folder in site), f"--rounds={rounds}"]
+        options += [f"--clip={clip}", f"--delta={delta}"]
     ran = _worker(
         context,
         "train",
@@ -79,6 +98,23 @@ def train(
     )
     if ran.returncode:
         raise typer.Exit(ran.returncode)
+
+
+def optimise(
+    context: typer.Context,
+    name: models.ModelArgument,
+    folder: Annotated[Path | None, typer.Argument(help="Holds images/; without it computed volumes are taken.")] = None,
+    within: Annotated[float | None, typer.Option(min=0, max=1, help="Least agreement with the plain result.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    forget: Annotated[bool, typer.Option("--forget", help="Compute as the bundle says again.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure what makes a model faster on this machine, and keep what does not change its results."""
+    given = [*((str(folder.resolve()),) if folder else ()), f"--device={device}", *(("--forget",) if forget else ())]
+    ran = _worker(context, "optimise", name, *given, *((f"--within={within}",) if within is not None else ()))
+    if ran.returncode:
+        raise typer.Exit(ran.returncode)
+    output.show(json.loads(ran.stdout), as_json, _print_optimised)
 
 
 def _worker(
@@ -101,12 +137,42 @@ def _print_evaluation(data: dict[str, Any]) -> None:
     output.write(f"{data['model']} {data['version']} on {len(data['cases'])} cases of {data['folder']}{part}")
     if "classes" in data:
         _print_classes(data)
-    for segment, scores in data.get("segments", {}).items():
-        output.heading(segment)
-        rows = [
-            (words, scores[score]["mean"], _range(scores[score]), scores[score]["cases"]) for score, words in _SHOWN
-        ]
-        output.table(("score", "mean", "95 % interval", "cases"), rows)
+    for names, shown in (("segments", _SHOWN), ("values", _SHOWN_OF_VALUES)):
+        for name, scores in data.get(names, {}).items():
+            output.heading(f"{name}, {scores['unit']}" if "unit" in scores else name)
+            rows = [(words, *_cells(scores[score])) for score, words in shown]
+            output.table(("score", "mean", "95 % interval", "cases"), rows)
+    if "detections" in data:
+        _print_detections(data["detections"])
+
+
+def _print_detections(told: dict[str, Any]) -> None:
+    output.write(f"{told['lesions']} lesions")
+    rows = [
+        ("sensitivity of all marks", *_cells(told["sensitivity"])),
+        ("their false positives per case", *_cells(told["false_positives"])),
+        *((f"sensitivity at {rate} per case", *_cells(at)) for rate, at in told["at"].items()),
+        ("mean of these", *_cells(told["score"])),
+    ]
+    output.table(("score", "mean", "95 % interval", "cases"), rows)
+
+
+def _cells(score: dict[str, Any]) -> tuple[Any, ...]:
+    return score["mean"], _range(score), score["cases"]
+
+
+def _print_optimised(data: dict[str, Any]) -> None:
+    if "forgotten" in data:
+        output.write(f"{data['model']} computes as its bundle says" + ("" if data["forgotten"] else ", as before"))
+        return
+    on = data["on"] or "computed volumes"
+    output.write(f"{data['model']} {data['version']} on {data['device']}, {data['cases']} case(s), {on}")
+    rows = [(row["options"], row["seconds"], row["agreement"], row["why"]) for row in data["tried"]]
+    output.table(("tried", "seconds", "agreement", "result"), rows)
+    output.write(
+        f"kept: {data['options']}; {data['seconds']:.3f} s instead of {data['plain_seconds']:.3f} s, "
+        f"agreement {data['agreement']:.4f} (at least {data['within']:g})"
+    )
 
 
 def _print_classes(data: dict[str, Any]) -> None:

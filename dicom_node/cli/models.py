@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dicom_node.catalogue import Catalogue
     from dicom_node.domain.contract import ModelContract
     from dicom_node.domain.output import Output
+    from dicom_node.settings import Settings
 
 commands = typer.Typer(no_args_is_help=True, help="Models that can be run: list, show, verify, add, pin.")
 
@@ -42,8 +43,9 @@ def show(context: typer.Context, name: ModelArgument, as_json: Json = False) -> 
     """One model: what it is for, what it needs, what it yields."""
     from dicom_node.catalogue import Catalogue
 
-    contract = Catalogue.load(access.configuration(context).settings).get(name)
-    output.show(_contract(contract), as_json, _print_contract)
+    settings = access.configuration(context).settings
+    contract = Catalogue.load(settings).get(name)
+    output.show({**_contract(contract), "optimised": _optimised(settings, contract)}, as_json, _print_contract)
 
 
 @commands.command()
@@ -138,6 +140,14 @@ def _contract(contract: ModelContract) -> dict[str, Any]:
     }
 
 
+def _optimised(settings: Settings, contract: ModelContract) -> list[dict[str, str]]:
+    """How it is computed on devices where that was measured."""
+    from dicom_node.archive import optimised
+
+    of_bundle = optimised.read(settings.node.data_dir).get(contract.digest, {})
+    return [{"where": where, "chosen": str(choice)} for where, choice in of_bundle.items()]
+
+
 def _output(output: Output) -> dict[str, Any]:
     from dicom_node.domain.output import ClassOutput, MaskOutput, ValueOutput
 
@@ -173,6 +183,8 @@ def _print_contract(data: dict[str, Any]) -> None:
             ("limits", f"{data['time_limit_seconds']:g} s, {data['memory_mb']} MB"),
         ]
     )
+    for entry in data["optimised"]:
+        output.write(f"on {entry['where']}: {entry['chosen']}")
     output.heading("Intended use")
     output.write(data["intended_use"])
     output.heading("Limits")

@@ -6,7 +6,6 @@ a,motion                        a,1,0
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ import numpy.typing as npt
 
 from dicom_node.domain.output import ClassOutput
 from dicom_node.errors import InputError
-from workers.evaluation.cases import Case, entries
-
-TRUTH = "truth.csv"
+from workers.evaluation import tables
+from workers.evaluation.cases import Case
 
 
 def find(
@@ -27,35 +25,17 @@ def find(
     Raises:
         InputError: the table is missing, has other columns or values, or names a case that has no image.
     """
-    file = folder / TRUTH
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.DictReader(opened, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        remedy = "a line for each case: case,class, or case and a column of 0 or 1 for each class"
-        raise InputError(f"{file}: cannot be read: {error}", reason="no-truth", remedy=remedy) from error
     known = [spec.name for spec in output.classes]
-    told = {str(row.get("case")): _classes(file, number, row, known) for number, row in enumerate(rows, start=2)}
+    rows = tables.read(folder, "a line for each case: case,class, or case and a column of 0 or 1 for each class")
+    told = {str(row.get("case")): _classes(where, row, known) for where, row in rows}
     if len(told) != len(rows):
-        raise InputError(f"{file}: a case stands in it twice", reason="truth-labels")
-    images = entries(folder / "images")
-    wanted = names if names is not None else tuple(told)
-    missing = [name for name in wanted if name not in told or name not in images]
-    if missing or not wanted:
-        raise InputError(
-            f"{file}: {len(missing)} case(s) have no image, or no line: {', '.join(missing[:5])}"
-            if wanted
-            else f"{file}: names no case",
-            reason="no-image" if wanted else "no-cases",
-            remedy=f"put images into {folder / 'images'} under the names of the cases",
-        )
-    cases = tuple(Case(name, images[name], file) for name in wanted)
-    return cases, np.asarray([told[name] for name in wanted], dtype=np.bool_)
+        raise InputError(f"{folder / tables.TRUTH}: a case stands in it twice", reason="truth-labels")
+    cases = tables.chosen(folder, told, names)
+    return cases, np.asarray([told[case.name] for case in cases], dtype=np.bool_)
 
 
-def _classes(file: Path, number: int, row: dict[str, str | None], known: list[str]) -> list[bool]:
+def _classes(where: str, row: tables.Row, known: list[str]) -> list[bool]:
     """What holds of the case of one line."""
-    where = f"{file}, line {number}"
     if "class" in row:
         if row["class"] not in known:
             raise InputError(f"{where}: {row['class']!r} is none of {', '.join(known)}", reason="truth-labels")

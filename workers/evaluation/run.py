@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.output import ClassOutput
+from dicom_node.domain.output import ClassOutput, MaskOutput, RegionOutput, ValueOutput
 from dicom_node.errors import InputError
-from workers.evaluation import cases, classes, classifiers, scores
-from workers.inference.pool import HostPool
+from workers.evaluation import cases, classes, classifiers, detections, scores, tables, values
+from workers.inference import statements
+from workers.inference.pool import HostPool, ModelOutput
+from workers.inference.volume import Volume
 
 
 def evaluate(
@@ -23,92 +26,129 @@ def evaluate(
     device: str = "auto",
     told: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run a segmentation model or a classifier on every case of ``folder``, or of one ``part`` of its own split.
+    """Run a model on every case of ``folder``, or of one ``part`` of its own split.
 
-    ``cases`` tells how a folder of segmentations looks, ``classes`` that of a classifier. ``told`` is given a line for
-    each case.
+    ``cases`` tells how a folder of segmentations looks, ``classes``, ``values`` and ``detections`` how those of
+    classifiers, regressions and detectors do. ``told`` is given a line for each case.
 
     Returns:
         ``model``, ``version``, ``sha256``, ``folder``, ``part``; of segmentations ``segments`` (name → score → mean,
         low, high, cases) and ``cases`` (``case``, ``seconds``, ``segments``: name → score → value); of classifiers
         ``classes`` (name or ``macro`` → score → mean, low, high, cases), ``calibration`` (None where classes do not
-        exclude each other) and ``cases`` (``case``, ``seconds``, ``probabilities`` and ``truth`` by class).
+        exclude each other) and ``cases`` (``case``, ``seconds``, ``probabilities`` and ``truth`` by class); of
+        regressions ``values`` (name → score → …) and ``cases`` (``values`` and ``truth`` by name); of detectors
+        ``detections`` (as :func:`.detections.summary`), ``curve`` (``false_positives``, ``sensitivity``) and ``cases``
+        (``lesions``, ``hits``, ``false_positives``).
 
     Raises:
-        InputError: the model is neither, or takes several series, or a case cannot be used; names the file.
+        InputError: the model is none of these, or takes several series, or a case cannot be used; names the file.
         ContractError, ModelError: as :meth:`HostPool.run`.
     """
-    answers = [output for output in contract.outputs if isinstance(output, ClassOutput)]
-    segments = contract.task == "segmentation"
-    if len(contract.inputs) != 1 or not (segments or (contract.task == "classification" and len(answers) == 1)):
-        raise InputError(
-            f"{contract.name} is no segmentation of one series and no classifier with one output; only such models can "
-            "be evaluated",
-            reason="task",
-        )
+    judge = _judge_of(contract)
     names = cases.part_of_split(contract, part) if part else None
     with HostPool(device) as pool:
-        found = (
-            _of_segments(contract, folder, names, pool, told)
-            if segments
-            else _of_classes(contract, answers[0], folder, names, pool, told)
-        )
+        found = judge(folder, names, _Runner(contract, pool, told))
     head = {"model": contract.name, "version": contract.version, "sha256": contract.digest}
     return {**head, "folder": str(folder), "part": part, **found}
 
 
-def _of_segments(
-    contract: ModelContract,
-    folder: Path,
-    names: tuple[str, ...] | None,
-    pool: HostPool,
-    told: Callable[[str], None],
-) -> dict[str, Any]:
-    chosen = cases.find(folder, names)
+class _Runner:
+    """Runs a model case by case, and tells of each."""
+
+    def __init__(self, contract: ModelContract, pool: HostPool, told: Callable[[str], None]) -> None:
+        self.contract, self._pool, self._told = contract, pool, told
+
+    def each(self, chosen: Sequence[cases.Case]) -> Iterator[tuple[cases.Case, Volume, ModelOutput, dict[str, Any]]]:
+        """Case, its volume, what the model yields, and the head of its row: ``case`` and ``seconds``."""
+        for number, case in enumerate(chosen, start=1):
+            volume = cases.image_of(case, self.contract)
+            output = self._pool.run(self.contract, {self.contract.inputs[0].name: volume})
+            seconds = round(output.timings["total"], 2)
+            self._told(f"{number}/{len(chosen)}  {case.name}  {seconds:.1f} s")
+            yield case, volume, output, {"case": case.name, "seconds": seconds}
+
+
+Names = tuple[str, ...] | None
+_Judge = Callable[[Path, Names, _Runner], dict[str, Any]]
+
+
+def _judge_of(contract: ModelContract) -> _Judge:
+    if len(contract.inputs) == 1 and contract.task == "segmentation":
+        return _of_segments
+    answers = [output for output in contract.outputs if not isinstance(output, MaskOutput)]
+    if len(contract.inputs) == len(answers) == 1:
+        match contract.task, answers[0]:
+            case "classification", ClassOutput() as classifier:
+                return partial(_of_classes, classifier)
+            case "regression", ValueOutput() as regression:
+                return partial(_of_values, regression)
+            case "detection", RegionOutput() as detector:
+                return partial(_of_detections, detector)
+    raise InputError(
+        f"{contract.name} is no segmentation of one series, and no classifier, regression or detector with one output; "
+        "only such models can be evaluated",
+        reason="task",
+    )
+
+
+def _of_segments(folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:
+    contract = runner.contract
     rows: list[dict[str, Any]] = []
-    for number, case in enumerate(chosen, start=1):
-        rows.append(_score(contract, case, pool))
-        told(f"{number}/{len(chosen)}  {case.name}  {rows[-1]['seconds']:.1f} s")
+    for case, volume, output, row in runner.each(cases.find(folder, names)):
+        truth = cases.truth_of(case, contract, volume.grid)
+        by_segment = {
+            segment.name: scores.of_segment(
+                output.label_map == segment.number, truth == segment.number, volume.grid.spacing
+            )
+            for segment in contract.segments
+        }
+        rows.append({**row, "segments": by_segment})
     summaries = {
         segment.name: scores.summary([row["segments"][segment.name] for row in rows]) for segment in contract.segments
     }
     return {"segments": summaries, "cases": rows}
 
 
-def _score(contract: ModelContract, case: cases.Case, pool: HostPool) -> dict[str, Any]:
-    volume = cases.image_of(case, contract)
-    truth = cases.truth_of(case, contract, volume.grid)
-    output = pool.run(contract, {contract.inputs[0].name: volume})
-    by_segment = {
-        segment.name: scores.of_segment(
-            output.label_map == segment.number, truth == segment.number, volume.grid.spacing
-        )
-        for segment in contract.segments
+def _of_values(output: ValueOutput, folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:
+    chosen, truth = values.find(folder, output, names)
+    known = [spec.name for spec in output.values]
+    rows: list[dict[str, Any]] = []
+    for (_, _, ran, row), wanted in zip(runner.each(chosen), truth, strict=True):
+        found = dict(zip(known, (float(value) for value in ran.arrays[output.name]), strict=True))
+        rows.append({**row, "values": found, "truth": dict(zip(known, wanted.tolist(), strict=True))})
+    found_all = np.asarray([[row["values"][name] for name in known] for row in rows])
+    told = {
+        spec.name: {**values.of_values(found_all[:, at], truth[:, at]), "unit": spec.unit.value}
+        for at, spec in enumerate(output.values)
     }
-    return {"case": case.name, "seconds": round(output.timings["total"], 2), "segments": by_segment}
+    return {"values": told, "cases": rows}
 
 
-def _of_classes(
-    contract: ModelContract,
-    output: ClassOutput,
-    folder: Path,
-    names: tuple[str, ...] | None,
-    pool: HostPool,
-    told: Callable[[str], None],
-) -> dict[str, Any]:
+def _of_detections(output: RegionOutput, folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:
+    chosen, lesions = detections.find(folder, names)
+    rows, judged = [], []
+    for case, _, ran, row in runner.each(chosen):
+        found, _notes = statements.detections(runner.contract, ran.arrays, str)
+        centres = np.asarray([np.mean(each.points, axis=0) for each in found]).reshape(-1, 3)
+        marks = np.asarray([1.0 if each.score is None else each.score for each in found], dtype=np.float64)
+        judged.append(detections.judge(lesions[case.name], centres, marks))
+        told = {"hits": len(judged[-1].hits), "false_positives": len(judged[-1].false)}
+        rows.append({**row, "lesions": judged[-1].lesions, **told})
+    rates, sensitivity = detections.curve(judged)
+    points = {"false_positives": rates.round(4).tolist(), "sensitivity": sensitivity.round(4).tolist()}
+    return {"detections": detections.summary(judged), "curve": points, "cases": rows}
+
+
+def _of_classes(output: ClassOutput, folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:
     chosen, truth = classes.find(folder, output, names)
     known = [spec.name for spec in output.classes]
     if output.exclusive and not (truth.sum(axis=1) == 1).all():
         wrong = chosen[int((truth.sum(axis=1) != 1).argmax())].name
-        raise InputError(f"{folder / classes.TRUTH}: {wrong} is not of one class", reason="truth-labels")
+        raise InputError(f"{folder / tables.TRUTH}: {wrong} is not of one class", reason="truth-labels")
     rows: list[dict[str, Any]] = []
-    for number, (case, holds) in enumerate(zip(chosen, truth, strict=True), start=1):
-        ran = pool.run(contract, {contract.inputs[0].name: cases.image_of(case, contract)})
+    for (_, _, ran, row), holds in zip(runner.each(chosen), truth, strict=True):
         given = dict(zip(known, (round(float(p), 6) for p in ran.arrays[output.name]), strict=True))
-        seconds = round(ran.timings["total"], 2)
-        told(f"{number}/{len(chosen)}  {case.name}  {seconds:.1f} s")
-        of_case = dict(zip(known, holds.tolist(), strict=True))
-        rows.append({"case": case.name, "seconds": seconds, "probabilities": given, "truth": of_case})
+        rows.append({**row, "probabilities": given, "truth": dict(zip(known, holds.tolist(), strict=True))})
     probabilities = np.asarray([[row["probabilities"][name] for name in known] for row in rows])
     if output.exclusive:
         decided = np.eye(len(known), dtype=np.bool_)[probabilities.argmax(axis=1)]

@@ -48,16 +48,35 @@ def train(
         ContractError: the bundle has no training configuration.
         InputError: there are too few cases, or one cannot be used; names the file.
     """
+    check(contract)
+    split = prepare(contract, folder, out, wish.seed, told)
+    return subprocess.run(_command(contract, out, split, wish), cwd=contract.folder, check=False).returncode
+
+
+def check(contract: ModelContract) -> None:
+    """Refuse a bundle that cannot be trained.
+
+    Raises:
+        ContractError: it has no training configuration.
+    """
     if not (contract.folder / CONFIGURATION).is_file():
         raise ContractError(
             "the bundle cannot be trained: it has no such file",
             file=contract.folder / CONFIGURATION,
             reason="no-training",
         )
+
+
+def prepare(contract: ModelContract, folder: Path, out: Path, seed: int | None, told: Callable[[str], None]) -> Path:
+    """Write the cases of ``folder`` into ``out / "data"``, and how they are divided; returns the file of the split.
+
+    Raises:
+        InputError: there are too few cases, or one cannot be used; names the file.
+    """
     names = [case.name for case in _prepared(contract, folder, out / "data", told)]
     split = out / "split.json"
-    split.write_text(json.dumps(_split(contract, names, wish.seed), indent=1), encoding="utf-8")
-    return subprocess.run(_command(contract, out, split, wish), cwd=contract.folder, check=False).returncode
+    split.write_text(json.dumps(_split(contract, names, seed), indent=1), encoding="utf-8")
+    return split
 
 
 def _prepared(contract: ModelContract, folder: Path, data: Path, told: Callable[[str], None]) -> tuple[cases.Case, ...]:

@@ -20,8 +20,9 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 
+from dicom_node.archive.optimised import Options
 from dicom_node.errors import ContractError
-from workers.inference import weights
+from workers.inference import faster, weights
 from workers.inference.failures import innermost
 from workers.inference.ladder import Ladder
 from workers.inference.outputs import Array, Frame, collect
@@ -34,6 +35,7 @@ _PRED = "pred"
 _NETWORK = "network"  # what the network returned, before the postprocessing
 _NETWORKS = "networks"  # of an ensemble: a list; its outputs go to pred_keys
 _LABEL = "label"  # truth, which there is none of
+AS_IT_IS = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,12 @@ class Bundle:
         listed: Mapping[str, str],
         device: torch.device,
         outputs: list[dict[str, Any]],
+        options: Options = AS_IT_IS,
+        exported: Path | None = None,
     ) -> None:
         """Load it; ``listed`` maps files of the bundle to their SHA-256, ``outputs`` are those of the contract.
+
+        ``options``: how the networks are computed, if not as the bundle says; ``exported``: the file that they name.
 
         Raises:
             ContractError: the configuration or the weights cannot be used; names the file and what is wrong.
@@ -84,10 +90,13 @@ class Bundle:
         for part in (self._preprocessing, self._postprocessing):
             _drop_file_transforms(part)
             _expect_no_truth(part)
-        self._networks = [network.to(device).eval() for network in self._built(parser, folder, listed)]
+        amp = bool(parser.get("evaluator", {}).get("amp", False))
+        networks = [network.to(device).eval() for network in self._built(parser, folder, listed)]
+        self._networks = faster.faster(networks, options, device, exported=exported, declares_amp=amp)
+        faster.set_windows(self._inferer, options.windows)
         self._pred_keys = _pred_keys(parser, len(self._networks))
         self._ladder = Ladder(self._inferer, device)
-        self._mixed_precision = device.type == "cuda" and bool(parser.get("evaluator", {}).get("amp", False))
+        self._mixed_precision = device.type == "cuda" and amp
 
     def _built(self, parser: ConfigParser, folder: Path, listed: Mapping[str, str]) -> list[Any]:
         """The network with its weights, or those of an ensemble."""
@@ -167,6 +176,16 @@ class Bundle:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return arrays, seconds, rung
+
+    def export(self, inputs: Mapping[str, Input], file: Path) -> None:
+        """Write the network as ONNX, for inputs as it is given them by these volumes.
+
+        Raises:
+            ContractError: reason ``option``: it cannot be exported.
+        """
+        if len(self._networks) != 1:
+            raise faster.unfit("an ensemble is not exported")
+        faster.export(self._networks[0], lambda: self.run(inputs, lambda step: None), file)
 
     def _inferred(self, x: torch.Tensor) -> dict[str, Any]:
         pairs = zip(self._pred_keys, self._networks, strict=True)

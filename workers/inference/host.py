@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dicom_node import sandbox
+from dicom_node.archive.optimised import Options
 from dicom_node.errors import ContractError, DicomNodeError, ModelOutputError
 from workers import device
 from workers.inference import failures, wire
@@ -59,7 +60,8 @@ class Host:
 
     def _obey(self, order: dict[str, Any], descriptors: list[int]) -> None:
         try:
-            answer = self._load(order) if order["do"] == "load" else self._run(order, descriptors)
+            do = {"load": self._load, "run": self._run, "export": self._export}[order["do"]]
+            answer = do(order, descriptors)
         except (Exception, SystemExit) as error:  # noqa: BLE001  the top of the loop: what failed is told to the worker
             answer = _failure(error)
         finally:
@@ -67,7 +69,7 @@ class Host:
                 _close(descriptor)
         wire.send(self._connection, answer)
 
-    def _load(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _load(self, order: dict[str, Any], _: list[int]) -> dict[str, Any]:
         began = time.perf_counter()
         scratch, folder = Path(order["scratch"]), Path(order["folder"])
         os.chdir(scratch)
@@ -83,30 +85,47 @@ class Host:
             torch.cuda.set_per_process_memory_fraction(min(1.0, limit_mb * 2**20 / total), chosen)
         started = time.perf_counter()
         self._progress("loading")
-        self._bundle = bundle.Bundle(folder, order["configuration"], order["weights"], chosen, order["outputs"])
+        options, exported = Options(**order["options"]), order["exported"]
+        file = Path(exported) if exported else None
+        listed, outputs = order["weights"], order["outputs"]
+        self._bundle = bundle.Bundle(folder, order["configuration"], listed, chosen, outputs, options, file)
         seconds = {"start": started - began, "load": time.perf_counter() - started}
         return {"is": "loaded", "versions": bundle.versions(chosen) | {"sandbox": str(level)}, "seconds": seconds}
 
     def _run(self, order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
-        from workers.inference.bundle import Input
-
-        if self._bundle is None:
-            raise ContractError("the bundle is not loaded")
-        inputs = {}
-        for index, told in enumerate(order["inputs"]):
-            array = wire.mapped(os.dup(descriptors[index]), np.float32, tuple(told["shape"]))
-            affine = np.asarray(told["ras_affine"], dtype=np.float64)
-            inputs[told["role"]] = Input(array, affine, told["dimensions"])
-        arrays, seconds, rung = self._bundle.run(inputs, self._progress, order["rung"])
+        bundle = self._loaded()
+        arrays, seconds, rung = bundle.run(_inputs(order, descriptors), self._progress, order["rung"])
         with os.fdopen(os.dup(descriptors[-1]), "r+b") as output:
             for array in arrays.values():
                 array.tofile(output)
         told_arrays = [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
-        words = self._bundle.rung(rung) if rung else ""
+        words = bundle.rung(rung) if rung else ""
         return {"is": "done", "seconds": seconds, "arrays": told_arrays, "rung": rung, "rung_words": words}
+
+    def _export(self, order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+        """Write the network into the scratch folder, which is all that a host can write to."""
+        self._loaded().export(_inputs(order, descriptors), Path.cwd() / order["file"])
+        return {"is": "exported"}
+
+    def _loaded(self) -> Bundle:
+        if self._bundle is None:
+            raise ContractError("the bundle is not loaded")
+        return self._bundle
 
     def _progress(self, step: str) -> None:
         wire.send(self._connection, {"is": "progress", "step": step})
+
+
+def _inputs(order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
+    """The volumes of an order, in shared memory."""
+    from workers.inference.bundle import Input
+
+    inputs = {}
+    for index, told in enumerate(order["inputs"]):
+        array = wire.mapped(os.dup(descriptors[index]), np.float32, tuple(told["shape"]))
+        affine = np.asarray(told["ras_affine"], dtype=np.float64)
+        inputs[told["role"]] = Input(array, affine, told["dimensions"])
+    return inputs
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -14,12 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy.typing as npt
 
+from dicom_node.archive.optimised import Options
 from dicom_node.domain.contract import ModelContract
 from dicom_node.errors import (
     ContractError,
@@ -56,8 +57,12 @@ class Watch:
 class HostProcess:
     """One host with one bundle. After any exception it is of no more use: :meth:`kill` it."""
 
-    def __init__(self, contract: ModelContract, device: str) -> None:
+    def __init__(
+        self, contract: ModelContract, device: str, options: Options | None = None, exported: Path | None = None
+    ) -> None:
+        """``options``: how the networks are computed; ``exported``: the file that they name."""
         self.contract = contract
+        self._options, self._exported = options or Options(), exported
         self.versions: dict[str, str] = {}
         self.seconds: dict[str, float] = {}  # of its start
         self._device = device
@@ -91,6 +96,8 @@ class HostProcess:
             "configuration": contract.configuration,
             "weights": {weight.path: weight.sha256 for weight in contract.weights},
             "outputs": returns.orders(contract),
+            "options": asdict(self._options),
+            "exported": str(self._exported) if self._exported else None,
             "device": self._device,
             "scratch": str(self._scratch),
             "gpu_memory_mb": contract.resources.gpu_memory_mb,
@@ -118,9 +125,7 @@ class HostProcess:
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
             output = stack.enter_context(wire.shared_file(returns.expected_bytes(self.contract, shape)))
-            dimensions = {role.name: role.dimensions for role in self.contract.inputs}
-            inputs = [_told(role, volume, dimensions[role]) for role, volume in volumes.items()]
-            order = {"do": "run", "inputs": inputs, "rung": rung}
+            order = {"do": "run", "inputs": self._inputs(volumes), "rung": rung}
             sent = time.perf_counter()
             answer = self._ask(order, [file.fileno() for file in (*files, output)], watch)
             received = time.perf_counter()
@@ -129,6 +134,23 @@ class HostProcess:
         seconds = {str(key): float(value) for key, value in answer["seconds"].items()}
         seconds["transfer"] = (sent - began) + (time.perf_counter() - received)
         return arrays, seconds, (int(answer["rung"]), str(answer["rung_words"]))
+
+    def export(self, volumes: Mapping[str, Volume], watch: Watch) -> Path:
+        """The network as ONNX, as :func:`workers.inference.faster.export` writes it; gone with this process.
+
+        Raises:
+            ContractError: reason ``option``: it cannot be exported.
+            ModelError, Fenced: as :meth:`run`.
+        """
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
+            order = {"do": "export", "inputs": self._inputs(volumes), "file": "network.onnx"}
+            self._ask(order, [file.fileno() for file in files], watch)
+        return self._scratch / "network.onnx"
+
+    def _inputs(self, volumes: Mapping[str, Volume]) -> list[dict[str, Any]]:
+        dimensions = {role.name: role.dimensions for role in self.contract.inputs}
+        return [_told(role, volume, dimensions[role]) for role, volume in volumes.items()]
 
     def is_alive(self) -> bool:
         """Whether it can take another order."""

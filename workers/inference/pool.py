@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_node.archive.optimised import Choice
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.output import MaskOutput
 from dicom_node.errors import ModelOutOfMemory
@@ -74,10 +76,12 @@ class HostPool:
         maximum_hosts: int = 4,
         memory_mb: int | None = None,
         remembered: Path | None = None,
+        chosen: Callable[[str], tuple[Choice, Path | None] | None] | None = None,
     ) -> None:
         """``device``: auto, cpu, cuda or cuda:<index>. ``memory_mb``: what all hosts may hold together.
 
         ``remembered``: the file that keeps where memory sufficed across restarts (:mod:`workers.inference.rungs`).
+        ``chosen``: how the bundle of a digest is computed here, if not as it says, and the file that this names.
         """
         self._device = devices.settled(device)
         self.maximum_hosts = maximum_hosts
@@ -85,6 +89,7 @@ class HostPool:
         self._hosts: OrderedDict[str, HostProcess] = OrderedDict()  # by digest; least recently used first
         self._rungs = Rungs(self._device, remembered)
         self._lock = threading.Lock()
+        self._chosen = chosen or (lambda digest: None)
 
     def warm(self, contract: ModelContract, cancelled: Callable[[], bool] | None = None) -> None:
         """Load a bundle before it is needed.
@@ -138,6 +143,23 @@ class HostPool:
         versions = host.versions | ({"memory": words} if words else {})
         return ModelOutput(arrays, timings | seconds | {"total": time.monotonic() - began}, versions)
 
+    @contextmanager
+    def exported(self, contract: ModelContract, volumes: Mapping[str, Volume]) -> Iterator[Path]:
+        """The network as ONNX, for inputs as these volumes give it; the file is gone with the block.
+
+        Raises:
+            ContractError: reason ``option``: it cannot be exported; or as :meth:`run`.
+            ModelError: as :meth:`run`.
+        """
+        ordered = aligned(contract, volumes)
+        with self._lock:
+            host = self._host(contract, None, _ignore, _never)
+            try:
+                watch = _watch("export", contract.resources.time_limit_s + START_LIMIT_S, None, _ignore, _never)
+                yield host.export(ordered, watch)
+            finally:
+                self._discard(contract.digest)
+
     def cool(self) -> None:
         """End every host, so that the next run has a fresh one, and nothing beside it."""
         with self._lock:
@@ -171,9 +193,12 @@ class HostPool:
             log.warning("the idle host of %s had died; a new one starts", contract.name)
             self._discard(contract.digest)
         self._make_room(contract)
-        host = self._hosts[contract.digest] = HostProcess(contract, self._device)
+        choice, exported = self._chosen(contract.digest) or (None, None)
+        options = choice.options if choice else None
+        host = self._hosts[contract.digest] = HostProcess(contract, self._device, options, exported)
         try:
             host.load(_watch("start", START_LIMIT_S, until, progress, cancelled))
+            host.versions |= {"optimised": str(choice)} if choice else {}
         except BaseException:
             self._discard(contract.digest)
             raise

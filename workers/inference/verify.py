@@ -73,7 +73,7 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     )
     pool.warm(contract)
     yield Check("load", Outcome.PASSED, f"{len(contract.weights)} file(s) of weights, digests as in model.toml")
-    volumes = {role.name: _computed(role) for role in contract.inputs}
+    volumes = computed_volumes(contract)
     straight = pool.run(contract, volumes)
     yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
     reference = volumes[contract.inputs[0].name]
@@ -83,6 +83,11 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     if straight.layers(contract):
         turned = pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()})
         yield _orientation(straight.layers(contract), turned.layers(contract))
+
+
+def computed_volumes(contract: ModelContract) -> dict[str, Volume]:
+    """A volume for each role of a model, of no patient."""
+    return {role.name: _computed(role) for role in contract.inputs}
 
 
 def _found(contract: ModelContract, output: ModelOutput) -> Iterator[Check]:
