@@ -47,6 +47,7 @@ def serve(site: Site, connection: Connection) -> None:
     sys.path.insert(0, str(site.bundle))  # its scripts
     import torch
     from monai.fl.client import MonaiAlgo
+    from monai.fl.utils.constants import ExtraItems
     from monai.fl.utils.exchange_object import ExchangeObject
 
     given: dict[str, Any] = {
@@ -70,7 +71,7 @@ def serve(site: Site, connection: Connection) -> None:
         config_evaluate_filename=[CONFIGURATION],
         eval_kwargs=dict(given),
     )
-    algorithm.initialize({"CLIENT_NAME": site.name})
+    algorithm.initialize({ExtraItems.CLIENT_NAME: site.name})
     connection.send_bytes(packed({name: w.numpy() for name, w in algorithm.trainer.network.state_dict().items()}))
     while message := _received(connection):
         weights = {name: torch.from_numpy(array) for name, array in unpacked(message).items()}

@@ -99,12 +99,15 @@ def _prepared(contract: ModelContract, folder: Path, data: Path, told: Callable[
 
 def _split(contract: ModelContract, names: Sequence[str], seed: int | None) -> dict[str, object]:
     """Names for training and validation."""
-    own = contract.folder / "configs" / "split.json"
+    own, tested = contract.folder / "configs" / "split.json", list[str]()
     if own.is_file():
         parts = json.loads(own.read_text(encoding="utf-8"))
-        parts = {part: parts[part] for part in ("training", "validation", "test")}
+        parts = {part: [name for name in parts[part] if name in names] for part in ("training", "validation", "test")}
         if set(names) <= {name for part in parts.values() for name in part}:
-            return {part: [name for name in there if name in names] for part, there in parts.items()}
+            if parts["training"] and parts["validation"]:
+                return dict(parts)
+            tested = parts["test"]  # of a few of its cases the rest is divided; what tests the model never trains it
+            names = [name for name in names if name not in tested]
     if len(names) < _FEWEST_CASES:
         raise InputError(
             f"{len(names)} cases are too few to train on",
@@ -116,7 +119,7 @@ def _split(contract: ModelContract, names: Sequence[str], seed: int | None) -> d
     return {
         "validation": sorted(names[i] for i in order[:held]),
         "training": sorted(names[i] for i in order[held:]),
-        "test": [],
+        "test": tested,
     }
 
 

@@ -57,3 +57,18 @@ def test_a_sites_series_become_a_dataset_and_a_split(tmp_path: Path, monkeypatch
         labels = nibabel.load(tmp_path / "out" / "data" / "labels" / f"{name}.nii.gz")
         assert np.array_equal(np.asarray(labels.dataobj) > 0, np.asarray(image.dataobj) > 25)
         assert np.allclose(image.affine, labels.affine)
+
+
+def test_cases_that_test_the_model_train_nothing(tmp_path: Path) -> None:
+    contract = contract_of(write_bundle(tmp_path / "model"), modality="MR")
+    split = {"training": [f"t{n}" for n in range(6)], "validation": ["v1", "v2"], "test": ["x1", "x2"]}
+    (contract.folder / "configs" / "split.json").write_text(json.dumps(split))
+    names = ["t1", "t3", "v2", "x1"]
+    whole = training._split(contract, names, None)
+    assert whole == {"training": ["t1", "t3"], "validation": ["v2"], "test": ["x1"]}
+    few = training._split(contract, [*split["training"], "x2"], None)  # none of its own validation is among them
+    assert few["test"] == ["x2"]
+    assert sorted([*few["training"], *few["validation"]]) == split["training"]  # type: ignore[misc]
+    assert few["validation"]
+    foreign = training._split(contract, [*split["training"], "x1", "new"], None)
+    assert foreign["test"] == []
