@@ -22,6 +22,7 @@ from dicom_node.sidecars.genomics.reader import ANSWER
 
 _READER = "dicom_node.sidecars.genomics.reader"
 _LONGEST_ANSWER = 256 << 20  # bytes
+_PASSED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT")  # of the environment: no secrets of the node
 _LAST_WORDS = 400  # characters of what it said on its standard error
 
 
@@ -104,7 +105,7 @@ def _run(what: str, file: Path, order: Mapping[str, Any], limits: Limits, scratc
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": _path()},
+            env={name: os.environ[name] for name in _PASSED if name in os.environ} | {"PYTHONPATH": _path()},
         )
         try:
             process.communicate(told.encode(), timeout=limits.wall_seconds)

@@ -248,7 +248,7 @@ def _loaded(order: Order, head: _Scored, samples: int, build: Build, fasta: Fast
     if head.score is None or head.score.build is not build:
         return head
     try:
-        table = scorefile.read(head.order.file, has_reference=fasta is not None)
+        table = scorefile.read(head.order.file)
     except GenomeError as error:
         return _Scored(head.order, head.score, None, error)
     scoring = Scoring(table, samples, reference=fasta, least_quality=order.least_quality)

@@ -40,7 +40,7 @@ class Excluded(IntEnum):
     NOT_AUTOSOMAL = 2
     STRAND_AMBIGUOUS = 3  # A/T or C/G
     NOT_SEQUENCE = 4  # alleles not spelt out: I, D, N
-    NO_REFERENCE = 5  # an insertion or deletion, and no reference sequence to align it with
+    OTHER_ALLELE_MISSING = 5  # of an insertion or deletion: it cannot be told which one it is
     REPEATED = 6  # the same position and alleles as another row
 
 
@@ -81,10 +81,8 @@ class Table:
         return max(len(self), self.score.declared or 0)
 
 
-def read(file: Path, *, has_reference: bool = False) -> Table:
+def read(file: Path) -> Table:
     """Read a scoring file, gzipped or not.
-
-    ``has_reference``: insertions and deletions can be aligned, so they are not left out.
 
     Raises:
         GenomeError: not such a file, in no known build, or with rows that are not additive; names the line.
@@ -93,7 +91,7 @@ def read(file: Path, *, has_reference: bool = False) -> Table:
     try:
         with _opened(file) as (lines, digest):
             head, columns, first = _head(name, lines)
-            rows = _Rows(name, columns, bool(head.get("hmpos_build")), has_reference)
+            rows = _Rows(name, columns, bool(head.get("hmpos_build")))
             for number, line in enumerate(lines, start=first):
                 if line.strip():
                     rows.take(number, line)
@@ -182,11 +180,10 @@ def _score(name: str, head: Mapping[str, str], columns: Sequence[str], sha256: s
 class _Rows:
     """Rows as they are read, column by column."""
 
-    def __init__(self, name: str, columns: Sequence[str], harmonised: bool, has_reference: bool) -> None:
+    def __init__(self, name: str, columns: Sequence[str], harmonised: bool) -> None:
         self._name, self._width = name, len(columns)
         self._at = {column: index for index, column in enumerate(columns)}
         self._place = ("hm_chr", "hm_pos") if harmonised else ("chr_name", "chr_position")
-        self._has_reference = has_reference
         self._chromosome, self._position = array("B"), array("I")
         self._weight, self._model, self._excluded = array("d"), array("B"), array("B")
         self._effect: list[str] = []
@@ -273,8 +270,8 @@ class _Rows:
             return Excluded.NOT_SEQUENCE
         if other and is_ambiguous(effect, other):
             return Excluded.STRAND_AMBIGUOUS
-        if (len(effect) > 1 or len(other) > 1) and not (self._has_reference and other):
-            return Excluded.NO_REFERENCE
+        if len(effect) > 1 and not other:
+            return Excluded.OTHER_ALLELE_MISSING
         return Excluded.NO
 
 

@@ -24,6 +24,8 @@ from dicom_node.sidecars.genomics.alleles import Reference, Variant, complement,
 from dicom_node.sidecars.genomics.assembly import CHROMOSOMES
 from dicom_node.sidecars.genomics.scorefile import DOMINANT, RECESSIVE, Excluded, Table
 
+_LONGEST_SHIFT = 1000  # bases between how a record spells an insertion or deletion, and its normal form
+
 
 class Uncalled(IntEnum):
     """Why a variant has no count in a person; the higher of two stands, and a count above all but the last two."""
@@ -104,6 +106,7 @@ class Scoring:
         self._positions: dict[str, array[int]] = {}
         self._indels: dict[Variant, list[tuple[int, bool]]] = {}  # normal form → rows, and whether ALT is the effect
         self._forms: dict[int, list[tuple[Variant, bool]]] = {}  # the same by row
+        self._indel_places: dict[str, list[int]] = {}
         for code in np.unique(codes).tolist():
             rows = usable[codes == code]
             name = CHROMOSOMES[code - 1]
@@ -116,8 +119,9 @@ class Scoring:
         positions = self._positions.get(chromosome)
         if positions is None:
             return False
-        first = bisect_left(positions, position)
-        return bool(self._indels) or (first < len(positions) and positions[first] <= end)
+        return _has(positions, position, end) or _has(
+            self._indel_places.get(chromosome, ()), position - _LONGEST_SHIFT, end + _LONGEST_SHIFT
+        )
 
     def known_on(self, chromosomes: Iterable[str]) -> int:
         """How many usable rows lie on these chromosomes."""
@@ -265,9 +269,10 @@ class Scoring:
         return fault
 
     def _index_indels(self) -> None:
-        """Insertions and deletions by their normal form, read both ways: the effect allele may be REF or ALT."""
-        if self._reference is None:
-            return
+        """Insertions and deletions by their normal form, read both ways: the effect allele may be REF or ALT.
+
+        Without the reference sequence, they count where a record spells them likewise; trimmed, but not aligned.
+        """
         for name, rows in self._rows.items():
             for row in rows:
                 effect, other = self.table.effect[row], self.table.other[row]
@@ -275,10 +280,15 @@ class Scoring:
                     continue
                 position = int(self.table.position[row])
                 for ref, alt, alt_is_effect in ((other, effect, True), (effect, other, False)):
-                    if self._reference.fetch(name, position - 1, position - 1 + len(ref)) == ref:
+                    end = position - 1 + len(ref)
+                    if self._reference is None or self._reference.fetch(name, position - 1, end) == ref:
                         form = normalise(Variant(name, position, ref, alt), self._reference)
                         self._indels.setdefault(form, []).append((row, alt_is_effect))
                         self._forms.setdefault(row, []).append((form, alt_is_effect))
+        for form in self._indels:
+            self._indel_places.setdefault(form.chromosome, []).append(form.position)
+        for places in self._indel_places.values():
+            places.sort()
 
     def _see_indel(self, record: Record) -> None:
         for number, alt in enumerate(record.alts, start=1):
@@ -307,6 +317,12 @@ class Scoring:
             else:
                 said = 0 if ways[0][1] else 2
             self._note(row, sample, said)
+
+
+def _has(positions: Sequence[int], start: int, end: int) -> bool:
+    """Whether one of some sorted positions is from ``start`` to ``end``."""
+    first = bisect_left(positions, start)
+    return first < len(positions) and positions[first] <= end
 
 
 def _spans(record: Record, variant: Variant) -> bool:

@@ -25,7 +25,7 @@ def refusal(file: Path) -> GenomeError:
 def test_rows_are_sorted_and_keep_what_they_say(tmp_path: Path) -> None:
     file = score(
         tmp_path / "s.txt",
-        [row(30, "G", "A", 3.0, "2"), row(20, "T", "C", 2.0), row(10, "AT", "A", 1.0), row(5, "a", "g", 0.5, "X")],
+        [row(30, "G", "A", 3.0, "2"), row(20, "T", "C", 2.0), row(10, "AT", "", 1.0), row(5, "a", "g", 0.5, "X")],
         head={"trait_reported": "Height", "variants_number": "4", "weight_type": "beta"},
     )
 
@@ -35,7 +35,7 @@ def test_rows_are_sorted_and_keep_what_they_say(tmp_path: Path) -> None:
     assert table.position.tolist() == [10, 20, 30, 5]
     assert list(table.effect) == ["AT", "T", "G", "A"]
     assert table.weight.tolist() == [1.0, 2.0, 3.0, 0.5]
-    assert table.excluded.tolist() == [Excluded.NO_REFERENCE, 0, 0, Excluded.NOT_AUTOSOMAL]
+    assert table.excluded.tolist() == [Excluded.OTHER_ALLELE_MISSING, 0, 0, Excluded.NOT_AUTOSOMAL]
     assert (table.score.id, table.score.trait, table.score.build, table.needed) == (
         "PGS999999",
         "Height",

@@ -38,8 +38,7 @@ def record(
 
 
 def counted(folder: Path, rows: list[dict[str, object]], records: list[Record], **more: object) -> Scoring:
-    reference = more.get("reference")
-    table = scorefile.read(score(folder / "score.txt", rows), has_reference=reference is not None)
+    table = scorefile.read(score(folder / "score.txt", rows))
     scoring = Scoring(table, 1, **more)  # type: ignore[arg-type]
     for each in records:
         scoring.see(each)
@@ -182,8 +181,20 @@ def test_insertions_and_deletions_count_by_their_normal_form(tmp_path: Path) -> 
     scoring = counted(tmp_path, rows, records, reference=InMemory(chr1=bases))
 
     assert scoring.counts.tolist() == [[1, 2]]
-    without = scorefile.read(tmp_path / "score.txt")
-    assert set(without.excluded.tolist()) == {scorefile.Excluded.NO_REFERENCE}
+
+
+def test_without_the_sequence_they_count_where_they_are_spelt_likewise(tmp_path: Path) -> None:
+    rows = [row(8, "AA", "A", 1.0), row(13, "C", "CG", 10.0), row(20, "GT", "G", 100.0), row(30, "GT", "G", 1000.0)]
+    records = [
+        record(4, "G", ("GA",), (0, 1)),  # the first, spelt otherwise
+        record(13, "CGG", ("CG",), (1, 1)),  # the second, with one base more
+        record(20, "G", ("GT",), (0, 1)),
+        record(30, "G", genotype=(0, 0), end=40),  # a block: G or GT may be the reference
+    ]
+
+    scoring = counted(tmp_path, rows, records)
+
+    assert scoring.counts.tolist() == [[Uncalled.NO_RECORD, 2, 1, Uncalled.BASE_UNKNOWN]]
 
 
 def test_a_score_of_which_the_file_holds_a_part_is_not_reported_unless_that_is_meant(tmp_path: Path) -> None:
