@@ -27,6 +27,7 @@ from dicom_node.sidecars.genomics.alleles import Variant, normalise, split
 from dicom_node.sidecars.genomics.order import Limits, Order, ScoreOrder
 
 pysam = pytest.importorskip("pysam", reason="pip install 'dicom-node[genomics]'")
+pytest.importorskip("pysam.bcftools")
 
 DATA = os.environ.get("DICOM_NODE_TEST_DATA")
 GENOMICS = Path(DATA or "none") / "genomics"
@@ -96,6 +97,35 @@ def variants(line: str) -> list[Variant]:
         return []
     name, position, _, ref, alts, *_ = line.split("\t")
     return [variant for _, variant in split(name, int(position), ref, alts.split(","))]
+
+
+@pytest.mark.data
+@real_data
+def test_consequences_are_those_of_bcftools(tmp_path: Path) -> None:
+    for name in ("csq.vcf", "csq.fa", "csq.gff3"):
+        shutil.copy(GENOMICS / "bcftools_norm_csq" / name, tmp_path)
+        (tmp_path / name).chmod(0o600)
+    genome, sequence, genes = (tmp_path / name for name in ("csq.vcf", "csq.fa", "csq.gff3"))
+    pysam.faidx(str(sequence))
+    # By the bcftools within pysam: Debian's 1.16 has fewer kinds of consequences. What is compared is whose they are.
+    options = ["-l", "-f", str(sequence), "-g", str(genes), "-s", "SmplAAA", "-O", "b", "-o", str(tmp_path / "c.bcf")]
+    pysam.bcftools.csq(*options, str(genome), catch_stdout=False)
+    query = ["-f", "%CHROM:%POS %REF>%ALT[\t%TBCSQ]\n", str(tmp_path / "c.bcf")]
+    lines = pysam.bcftools.query(*query).splitlines()
+    theirs = [
+        (place, text.split("|")[0].lstrip("*"))
+        for place, *haplotypes in (line.split("\t") for line in lines)
+        for haplotype in haplotypes
+        for text in haplotype.split(",")
+        if text.split("|")[1:2] in (["XYZ"], ["QWRTY"])
+    ]
+
+    ours = process.consequences(genome, "SmplAAA", sequence, genes, ("XYZ", "QWRTY"), Limits(memory_mb=1000))
+
+    silent = {"intron", "synonymous", "5_prime_utr", "3_prime_utr", "non_coding", "intergenic"}
+    expected = sorted(each for each in theirs if each[1] not in silent)
+    assert len(expected) > 15
+    assert sorted((each["place"], each["consequence"]) for each in ours for _ in range(each["copies"])) == expected
 
 
 # PLINK
@@ -373,6 +403,15 @@ def test_a_reader_that_takes_too_long_is_ended(stuck: Path) -> None:
 
     assert refused.value.reason == "genome-too-slow"
     assert not _readers()
+
+
+def test_a_reader_keeps_to_its_time_of_cpu(tmp_path: Path) -> None:
+    long = vcf(tmp_path / "long.vcf", (f"1 {at} . A G . . . GT 0/1" for at in range(1, 400_000)))
+
+    with pytest.raises(GenomeError, match=r"long\.vcf: reading it took more than 1 s of CPU") as refused:
+        process.read(Order(long, ("S1",)), Limits(cpu_seconds=1))
+
+    assert refused.value.reason == "genome-too-slow"
 
 
 def test_a_reader_keeps_to_its_memory(tmp_path: Path) -> None:
