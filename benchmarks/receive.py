@@ -1,13 +1,18 @@
 """How fast images are received: our node, durable, beside Orthanc, DCMTK and pynetdicom, from the same sender.
 
 The sender is DCMTK's storescu. As it comes, without TCP_NODELAY in its environment, Nagle's algorithm makes it wait
-for TCP's answers. ``--rounds`` and ``--scale`` set how often and how much is sent.
+for TCP's answers. What it sends lies in memory, so that its files do not share the disk with those of the receivers.
+``--rounds`` and ``--scale`` set how often and how much is sent.
+
+What durability costs on this disk stands in rows of its own: a bare loop of create, write, rename and fsync, without
+network or DICOM. A durable receiver that answers each object cannot be faster.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import sys
 import tempfile
 import time
@@ -21,7 +26,7 @@ from peers import ENVIRONMENT, program
 from benchmarks import receivers
 from benchmarks.processes import pss_mb
 from benchmarks.receivers import ALONE, FORKING, ORTHANC, OURS, PYNETDICOM, STOCK, STORESCP, VOLATILE, Receiver
-from benchmarks.studies import chest_ct, size_mb, small, write_copies
+from benchmarks.studies import chest_ct, large, size_mb, small, write_copies
 from benchmarks.table import Row, median, report, version_of
 from dicom_node.dimse.associate import Association, Proposal
 from dicom_node.dimse.command import C_ECHO_RQ
@@ -33,6 +38,8 @@ IDLE_SECONDS = 10.0
 REST_SECONDS = 5.0
 CALM = 4  # times half a second
 ECHOES = 200
+DISK, FLUSHED = "disk", 100  # objects that are written by the bare loop
+IN_MEMORY = Path("/dev/shm")  # noqa: S108
 _ECHO = Proposal(VERIFICATION, ("1.2.840.10008.1.2",))
 
 
@@ -81,21 +88,53 @@ class Taken:
     user: list[float]  # user CPU, s/GB, beyond what it takes at rest
 
 
+class Disk:
+    """How many objects a second can be made durable one after the other, by nothing but the system calls."""
+
+    def __init__(self, folder: Path, sizes: Mapping[bool, int]) -> None:
+        """``sizes``: whether an object is small -> its bytes."""
+        self._folder = folder
+        self._content = {is_small: os.urandom(size) for is_small, size in sizes.items()}
+        self.rates: dict[bool, list[float]] = {is_small: [] for is_small in sizes}
+
+    def measure(self) -> None:
+        """One more round."""
+        for is_small, content in self._content.items():
+            folder = self._folder / f"{is_small} {len(self.rates[is_small])}"
+            folder.mkdir(parents=True)
+            began = time.perf_counter()
+            for number in range(FLUSHED):
+                part = f"{folder}/{number}.part"
+                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+                os.write(descriptor, content)
+                os.rename(part, f"{folder}/{number}.dcm")  # noqa: PTH104  as the acceptor does
+                os.fsync(descriptor)
+                os.close(descriptor)
+            self.rates[is_small].append(FLUSHED / (time.perf_counter() - began))
+
+
 def main() -> int:
     """Every load to every receiver in turn, round after round; medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of objects")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="receive-") as name:
+    memory = IN_MEMORY if IN_MEMORY.is_dir() else None
+    with (
+        tempfile.TemporaryDirectory(prefix="receive-") as name,
+        tempfile.TemporaryDirectory(prefix="receive-", dir=memory) as sources,
+    ):
         folder = Path(name)
         images, what = chest_ct(folder / "phantom")
+        images = [large(image) for image in images]
         little = [small(image) for image in images]
         started = _start(folder)
         try:
-            taken = _rounds(started, images, little, folder, arguments.rounds, arguments.scale)
+            disk = Disk(folder / DISK, {False: len(images[0].PixelData), True: len(little[0].PixelData)})
+            taken = _rounds(started, images, little, Path(sources), disk, arguments.rounds, arguments.scale)
             rows = [row for load in LOADS for row in _rate_rows(load, taken)]
-            rows.append(_user_row(taken, _digest_seconds(images)))
+            rows += _disk_rows(disk, taken)
+            rows += _user_rows(taken, _digest_seconds(images))
             rows += _echo_rows(started, arguments.rounds)
             rows += _idle_rows(started[ALONE])
         finally:
@@ -106,11 +145,13 @@ def main() -> int:
         "dcmtk": version_of(program("storescu"), "--version"),
     }
     notes = [
-        f"{what}, copies under new UIDs, {arguments.scale:g} x {', '.join(f'{load.count}' for load in LOADS)} objects; "
+        f"{what}, 512 x 512 ({len(images[0].PixelData) // 1000} KB), copies under new UIDs, "
+        f"{arguments.scale:g} x {', '.join(f'{load.count}' for load in LOADS)} objects; "
         f"median of {arguments.rounds} alternating rounds; the sender's start is in it",
         "ours: durable before the answer, the node indexing meanwhile (alone: the acceptor without the node)",
         "Orthanc: as it comes, without plugins, with TCP_NODELAY; it syncs files, and indexes",
         "storescp and pynetdicom: neither durable nor indexing, with TCP_NODELAY where there is such a switch",
+        "bare loop: create, write, rename and fsync in Python on the same disk in the same rounds, nothing else",
     ]
     return report("receive", rows, versions, notes=notes)
 
@@ -126,11 +167,18 @@ def _start(folder: Path) -> dict[str, Receiver]:
 
 
 def _rounds(
-    started: Mapping[str, Receiver], images: list[Any], little: list[Any], folder: Path, rounds: int, scale: float
+    started: Mapping[str, Receiver],
+    images: list[Any],
+    little: list[Any],
+    folder: Path,
+    disk: Disk,
+    rounds: int,
+    scale: float,
 ) -> dict[tuple[str, str], Taken]:
     taken = {(load.name, name): Taken([], []) for load in LOADS for name in load.receivers}
     at_rest = {name: _user_at_rest(receiver) for name, receiver in started.items()}
     for number in range(rounds):
+        disk.measure()
         for load in LOADS:
             order = load.receivers[number % len(load.receivers) :] + load.receivers[: number % len(load.receivers)]
             for name in order:
@@ -184,17 +232,24 @@ def _rate_rows(load: Load, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
     return rows
 
 
-def _user_row(taken: Mapping[tuple[str, str], Taken], digest: float) -> Row:
+def _disk_rows(disk: Disk, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
+    rows = []
+    for load in (LOADS[0], LOADS[2]):
+        theirs = median(taken[load.name, STORESCP].rates)
+        name = f"{load.name}; a bare loop that flushes"
+        rows.append(Row(name, "objects/s", median(disk.rates[load.small]), theirs, STORESCP, better="more"))
+    return rows
+
+
+def _user_rows(taken: Mapping[tuple[str, str], Taken], digest: float) -> list[Row]:
     load = LOADS[0].name
-    mine = round(max(0.0, median(taken[load, OURS].user) - digest), 3)
-    return Row(
-        f"user CPU with indexing, less {digest:.2f} s/GB of digests",
-        "s/GB",
-        mine,
-        median(taken[load, ORTHANC].user),
-        ORTHANC,
-        0.3,
-    )
+    whole, alone, orthanc, storescp = (median(taken[load, name].user) for name in (OURS, ALONE, ORTHANC, STORESCP))
+    mine = round(max(0.0, whole - digest), 3)
+    name = f"user CPU with indexing, less {digest:.2f} s/GB of digests"
+    return [
+        Row(name, "s/GB", mine, orthanc, ORTHANC, 0.3),
+        Row("user CPU of the acceptor alone", "s/GB", alone, storescp, STORESCP),
+    ]
 
 
 def _digest_seconds(images: Sequence[Any]) -> float:

@@ -6,6 +6,7 @@ import copy
 import os
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
@@ -14,6 +15,7 @@ from dicom_node.demo import phantom
 
 REAL_CT = "ct_chest_lungdx_A0002"
 SMALL_PIXELS = 96
+LARGE_PIXELS = 512
 
 
 def chest_ct(folder: Path) -> tuple[list[FileDataset], str]:
@@ -24,6 +26,18 @@ def chest_ct(folder: Path) -> tuple[list[FileDataset], str]:
         return [pydicom.dcmread(file) for file in files], f"real chest CT, {len(files)} slices"
     files = phantom.write(phantom.compute(), folder)
     return [pydicom.dcmread(file) for file in files], f"SYNTHETIC phantom, {len(files)} slices"
+
+
+def large(image: FileDataset) -> FileDataset:
+    """An image of 512 x 512, as scanners send: the image itself, or with a border around it."""
+    rows, columns = LARGE_PIXELS - int(image.Rows), LARGE_PIXELS - int(image.Columns)
+    if rows <= 0 and columns <= 0:
+        return image
+    made = copy.deepcopy(image)
+    border = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+    made.PixelData = np.pad(image.pixel_array, border, mode="edge").tobytes()
+    made.Rows = made.Columns = LARGE_PIXELS
+    return made
 
 
 def small(image: FileDataset) -> FileDataset:
