@@ -248,6 +248,7 @@ def _user_rows(taken: Mapping[tuple[str, str], Taken], digest: float) -> list[Ro
     name = f"user CPU with indexing, less {digest:.2f} s/GB of digests"
     return [
         Row(name, "s/GB", mine, orthanc, ORTHANC, 0.3),
+        Row(name, "s/GB", mine, storescp, STORESCP),
         Row("user CPU of the acceptor alone", "s/GB", alone, storescp, STORESCP),
     ]
 

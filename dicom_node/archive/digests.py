@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from isal.isal_zlib import crc32
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.header import seal_in
@@ -74,10 +74,10 @@ class Digests:
         """Write digests by the id of the object."""
         if not digests:
             return
-        statement = update(instance).where(instance.c.id == bindparam("row"), instance.c.digest == "")
-        values = [{"row": row_id, "found": digest} for row_id, digest in digests.items()]
         with self._database.write() as connection:
-            connection.execute(statement.values(digest=bindparam("found")), values)
+            mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+            statement = f"UPDATE instance SET digest = {mark} WHERE id = {mark} AND digest = ''"  # noqa: S608
+            connection.exec_driver_sql(statement, [(digest, row_id) for row_id, digest in digests.items()])
 
 
 def digest_of(path: Path) -> str:

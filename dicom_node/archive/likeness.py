@@ -71,6 +71,7 @@ class Likeness:
         self._brought: dict[bytes, _Series] = {}  # by association: what it brought last
         self._association = b""
         self._moulds: list[Mould] = []  # that which fitted last is first
+        self._room = 0  # bytes of a file that they need
 
     def header(self, path: str) -> Header:
         """As :func:`~dicom_node.archive.header.read_header` does without digests.
@@ -91,7 +92,7 @@ class Likeness:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             size = os.fstat(descriptor).st_size
-            beginning = os.pread(descriptor, max(mould.room for mould in self._moulds), 0)
+            beginning = os.pread(descriptor, self._room, 0)
         finally:
             os.close(descriptor)
         for number, mould in enumerate(self._moulds):
@@ -113,6 +114,7 @@ class Likeness:
         if mould is not None:
             others = [one for one in self._moulds if one.whose != mould.whose]
             self._moulds = [mould, *others[: _MOST_MOULDS - 1]]
+            self._room = max(one.room for one in self._moulds)
 
     def read(self, path: Path) -> Part10:
         """As :func:`~dicom_node.archive.part10.read_part10` does without digests.

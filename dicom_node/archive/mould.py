@@ -9,7 +9,7 @@ read as if nothing had come before, so that the outcome is the same either way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from dicom_node.archive.header import UID_FORM, decoded, encodings_of, is_signed
 from dicom_node.archive.part10 import MetaSpan, Part10, meta_spans, text_of
 from dicom_node.archive.receipt import SEAL_LENGTH, TIME_LENGTH, places_in
 from dicom_node.archive.walk import LONG_VRS, Element
+from dicom_node.domain.grid import ImagePlane
 from dicom_node.domain.study import Header
 
 LONGEST_BEGINNING = 16384  # bytes of a file up to its pixels
@@ -143,7 +144,9 @@ class Mould:
             position = self._shared.decode(_POSITION, values[_POSITION])
             if not isinstance(position, list) or len(position) != 3:
                 return None
-            planes = (replace(planes[0], position=tuple(position)),)
+            lies = planes[0]
+            x, y, z = position
+            planes = (ImagePlane(lies.rows, lies.columns, lies.pixel_spacing, lies.orientation, (x, y, z)),)
         return Header(
             uid,
             header.sop_class_uid,
