@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from dicom_node.domain.changes import Changes
 from dicom_node.domain.hours import Hours
+from dicom_node.domain.profile import PRESETS, Profile
 
 _AE_TITLE = r"[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*"
 AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=f"^{_AE_TITLE}$")]
@@ -102,6 +103,22 @@ class PeerSettings(Section):
     on_difference: OnDifference = "hold"  # results of what it has under another study, patient or order now
     on_gone: OnGone = "hold"  # results of images that it had and has not any more
     on_silence: Literal["send", "hold"] = "send"  # results, when it cannot tell
+    results: Annotated[tuple[Profile, ...], Field(strict=False)] = ()  # encodings it gets, in order; empty: not said
+
+    @field_validator("results", mode="before")
+    @classmethod
+    def _are_profiles(cls, given: object) -> object:
+        """One profile, several in order, or the name of a preset."""
+        if isinstance(given, str):
+            given = PRESETS.get(given, (given,))
+        known = set(Profile)
+        if not isinstance(given, list | tuple) or not all(name in known for name in given):
+            names = ", ".join(repr(str(each)) for each in Profile)
+            presets = ", ".join(map(repr, PRESETS))
+            raise ValueError(f"should be some of {names}, in order, or one of {presets}")
+        if len(set(given)) != len(given):
+            raise ValueError("should name each encoding once")
+        return tuple(Profile(name) for name in given)
 
     @field_validator("addresses")
     @classmethod
@@ -187,6 +204,7 @@ _OF_ALL = frozenset(
         "on_difference",
         "on_gone",
         "on_silence",
+        "results",
     }
 )
 _NEEDED = {"dicom": ("ae_title", "host", "port"), "dicomweb": ("url",), "folder": ("folder",)}

@@ -20,8 +20,8 @@ from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
 from workers.__main__ import run
 from workers.configuration import read_settings
-from workers.heartbeat import Heartbeat
-from workers.run_job import Stopwatch, Worker
+from workers.heartbeat import Heartbeat, Stopwatch
+from workers.run_job import Worker
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 NOTHING = Outcome((), (), {}, {}, {})

@@ -96,7 +96,7 @@ CONTEXT = ResultContext(
     installation=uuid.UUID("6f1a1f6e-0c55-4f6e-9f0c-2f7a3a4c5d6e"),
     job_key="0123456789abcdef" * 4,
     issue=0,
-    profile="default",
+    profile="binary",
     content_time=datetime(2026, 3, 4, 22, 30, 15, 250000, tzinfo=UTC),
     time_zone=ZoneInfo("Europe/Berlin"),
     station="DICOMNODE",

@@ -127,7 +127,7 @@ class Writer:
         for kind, name, content in findings():
             row = {"site_id": 1, "job_id": job, "kind": kind, "state": "proposed", "name": name, "content": content}
             self._add(schema.finding, row)
-        values = {"site_id": 1, "job_id": job, "profile": "default", "state": "encoded", "standing": standing}
+        values = {"site_id": 1, "job_id": job, "profile": "binary", "state": "encoded", "standing": standing}
         result_set = self._add(schema.result_set, {**values, "manifest": {}, "created_at": at(37)})
         for kind in ("seg", "sr"):
             made = {

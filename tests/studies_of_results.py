@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -19,17 +19,22 @@ from dicom_node.archive import characters, schema
 from dicom_node.archive.database import Database
 from dicom_node.archive.documents import part_10
 from dicom_node.archive.files import ObjectStore, SegmentWriter
+from dicom_node.archive.finding_rows import rows_of
 from dicom_node.archive.header import read_header
 from dicom_node.archive.index import Arrival, Index
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.own_objects import Desk
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.receipt import Receipt, file_meta
-from dicom_node.archive.results import Outcome, findings_for_ledger
+from dicom_node.archive.results import Outcome
+from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME
 from dicom_node.domain.job import Claim, NewJob, Priority, SelectedSeries, job_key
+from dicom_node.domain.output import Encoding
 from dicom_node.domain.parcel import Artifact, ParcelState
+from dicom_node.domain.profile import Profile
 from dicom_node.errors import InputError
 from workers.results.encode import encode
+from workers.results.profiles import possible
 
 RULE = "lungs"
 
@@ -125,17 +130,26 @@ class Clinic:
         assert claim is not None
         return claim
 
-    def commit(self, job_id: int, images: Sequence[Dataset], claim: Claim | None = None) -> None:
-        """A worker ends with a Segmentation and its report."""
+    def commit(
+        self,
+        job_id: int,
+        images: Sequence[Dataset],
+        claim: Claim | None = None,
+        profile: Profile = Profile.BINARY,
+        profiles: Mapping[str, str] | None = None,
+        **changes: Any,
+    ) -> None:
+        """A worker ends with a Segmentation in this profile and its report; ``changes`` are of the findings."""
         claim = claim or self.claim(job_id)
         job = self.ledger.job(job_id)
         assert job is not None
-        findings = findings_on(images)
+        findings = findings_on(images, **changes)
         context = type(CONTEXT)(
-            self.ledger.installation(), job.key, job.issue, "default", job.created_at, None, "DICOMNODE", "0.1.0"
+            *(self.ledger.installation(), job.key, job.issue, profile, job.created_at, None, "DICOMNODE"),
+            IMPLEMENTATION_VERSION_NAME,
         )
         made = []
-        for each in encode(findings, contract(), images, context):
+        for each in encode(findings, contract(), images, context, Encoding(profile.upper())):
             path = self.desk.store.write_result(
                 f"{job.key[:2]}/{job.key}/{job.issue}-{claim.attempt}-{each.kind}.dcm", each.data
             )
@@ -143,7 +157,10 @@ class Clinic:
             relative = self.desk.store.relative(path)
             uids = (each.sop_instance_uid, each.sop_class_uid, each.series_instance_uid, each.transfer_syntax_uid)
             made.append(Artifact(each.kind, *uids, digest, relative, len(each.data)))
-        self.ledger.commit(claim, Outcome(findings_for_ledger(findings), tuple(made), {}, {}, {}))
+        told = {"possible": [str(each) for each in possible(findings)], "notes": list(findings.notes)}
+        self.ledger.commit(
+            claim, Outcome(rows_of(findings), tuple(made), told, {}, {}, profile=profile, profiles=profiles or {})
+        )
 
     def result(self, images: Sequence[Dataset] = (), **changes: Any) -> int:
         """Images arrive, and their result is there; returns the job's number."""

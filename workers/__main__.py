@@ -116,7 +116,8 @@ def _broker_within(settings: Settings, seconds: float) -> bool:
 def _poll(settings: Settings, device: str, application: str) -> int:
     """Take jobs straight from the ledger, until a broker answers."""
     from dicom_node.archive.processes import Processes
-    from workers.run_job import Worker, stop_on_signals
+    from workers.run_job import Worker
+    from workers.stopping import stop_on_signals
 
     log_to(settings)
     log.warning("no broker answers: this worker looks into the ledger every %.1f s", POLL_PAUSE_S)

@@ -1,4 +1,4 @@
-"""The heartbeat of a running job."""
+"""The heartbeat of a running job, and how long its stages take."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from dicom_node.archive.ledger import Ledger
@@ -91,3 +93,18 @@ class Heartbeat:
         except LedgerError as error:
             log.warning("job %d: %s; its lease runs out by itself", self._claim.job_id, error)
         self._hung()
+
+
+@dataclass
+class Stopwatch:
+    """Seconds each stage of a job took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, beat: Heartbeat, limit_s: float = STAGE_LIMIT_S) -> Iterator[None]:
+        """Time one stage, and show it as the job's progress; no step of it may take longer than ``limit_s``."""
+        beat.stage(name, limit_s)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)

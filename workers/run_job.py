@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from dicom_node.archive import encodings
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.finding_rows import rows_of
 from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.notices import lateness
 from dicom_node.archive.processes import this_process
-from dicom_node.archive.results import Outcome, findings_for_ledger
+from dicom_node.archive.results import Outcome
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
 from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME, result_uid
 from dicom_node.domain.job import Claim, Job
+from dicom_node.domain.output import Encoding
 from dicom_node.domain.parcel import Artifact
+from dicom_node.domain.profile import Profile
 from dicom_node.errors import (
     ConfigurationError,
     ContractError,
@@ -42,35 +43,22 @@ from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.findings import found, not_evaluated
 from workers.fusion.risk import FUSION, assess, findings_of
-from workers.heartbeat import STAGE_LIMIT_S, Heartbeat
+from workers.heartbeat import Heartbeat, Stopwatch
 from workers.inference import rungs, scope
 from workers.inference.chosen import chosen
+from workers.inference.failures import unforeseen
 from workers.inference.pool import START_LIMIT_S, HostPool, ModelOutput
 from workers.inference.volume import Volume, load_volume
 from workers.overlap import STOP_WITHIN_S, Overlap
-from workers.results import readback
+from workers.results import profiles, readback, restore
 from workers.results.encode import encode
 from workers.results.records import Predecessor, ResultContext, ResultObject
+from workers.stopping import end_at_once
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LEDGER_PAUSE_S = 0.5
-
-
-@dataclass
-class Stopwatch:
-    """Seconds each stage of a job took."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, beat: Heartbeat, limit_s: float = STAGE_LIMIT_S) -> Iterator[None]:
-        """Time one stage, and show it as the job's progress; no step of it may take longer than ``limit_s``."""
-        beat.stage(name, limit_s)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +70,17 @@ class Computed:
     output: ModelOutput | None
     outside: str  # why the model does not hold for this volume, where there is no output
     watch: Stopwatch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """What is encoded."""
+
+    job: Job  # that does it
+    found_by: Job  # whose findings they are, and that names the objects
+    contract: ModelContract
+    findings: Findings
+    volume: Volume  # of the first role
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,8 @@ class Worker:
             return "not to be run: done, or another worker has it"
         claim, job = taken
         log.info("job %d, attempt %d: %s begins", claim.job_id, claim.attempt, job.model)
+        if job.encodes is not None:
+            return self._held(claim, lambda beat: self._encode_anew(job, claim, beat))
         computed = self._held(claim, lambda beat: self._compute(job, claim, beat))
         if isinstance(computed, str):
             return computed
@@ -212,23 +213,52 @@ class Worker:
         versions = computed.output.versions if computed.output else {}
         with watch.stage("measure", beat):
             findings = self._findings(job, computed)
-        with watch.stage("encode", beat):
-            objects = encode(findings, contract, volume.headers, self._context(job))
-        with watch.stage("check", beat):
-            readback.check(objects, findings, volume.headers)
-        with watch.stage("store", beat):
-            artifacts = tuple(self._store(job, claim, made) for made in objects)
+        choice = profiles.choose(findings, contract, job.destinations, self.settings)
+        written = Written(job, job, contract, findings, volume)
         return Outcome(
-            findings=findings_for_ledger(findings),
-            artifacts=artifacts,
+            findings=rows_of(findings),
+            artifacts=self._write(written, choice.profile, claim, watch, beat),
             manifest={
                 "series": volume.series_instance_uid,
                 "images": len(volume.frames),
                 "notes": list(findings.notes),
+                **choice.manifest,
             },
             timings=watch.seconds,
             versions=dict(versions),
+            profile=choice.profile,
+            profiles=choice.of,
+            spares={also: self._write(written, also, claim, watch, beat) for also in choice.beside},
         )
+
+    def _encode_anew(self, job: Job, claim: Claim, beat: Heartbeat) -> str:
+        """Encode what an earlier job found in another profile. No model runs: what was found is read again."""
+        watch, database = Stopwatch(), self.ledger.database
+        order = encodings.order(database, job.encodes) if job.encodes is not None else None
+        earlier = self.ledger.job(order.job_id) if order else None
+        if order is None or earlier is None:
+            return str(self._patiently(lambda: encodings.commit(database, claim, (), {})))
+        contract = self._contract(job)
+        with watch.stage("load", beat):
+            volumes, _ = self.overlap.load(job)
+            volume = volumes[contract.inputs[0].name]
+            masks = restore.read_segmentation(self.store, order.masks)
+            findings = restore.findings(order.findings, order.notes, masks, volume.grid, volume.headers)
+        written = Written(job, earlier, contract, findings, volume)
+        artifacts = self._write(written, order.profile, claim, watch, beat)
+        return str(self._patiently(lambda: encodings.commit(database, claim, artifacts, watch.seconds)))
+
+    def _write(
+        self, what: Written, profile: Profile, claim: Claim, watch: Stopwatch, beat: Heartbeat
+    ) -> tuple[Artifact, ...]:
+        """Encode findings, read them back, and keep the objects durably."""
+        with watch.stage("encode", beat):
+            context, encoding = self._context(what.found_by, profile), Encoding(profile.upper())
+            objects = encode(what.findings, what.contract, what.volume.headers, context, encoding)
+        with watch.stage("check", beat):
+            readback.check(objects, what.findings, what.volume.headers)
+        with watch.stage("store", beat):
+            return tuple(self._store(what.job, claim, profile, made) for made in objects)
 
     def _contract(self, job: Job) -> ModelContract:
         contract = self.catalogue.get(job.model)
@@ -261,12 +291,7 @@ class Worker:
             # The last attempt runs alone: nothing that another job left, or that is warm beside it, may be the cause.
             self.hosts.cool()
         with self.overlap.decoding_ahead(job, claim):
-            return self.hosts.run(
-                contract,
-                volumes,
-                progress=beat.progress,
-                cancelled=lambda: beat.lost,
-            )
+            return self.hosts.run(contract, volumes, progress=beat.progress, cancelled=lambda: beat.lost)
 
     def _findings(self, job: Job, computed: Computed) -> Findings:
         late = lateness(self.ledger.database, job.id)
@@ -283,13 +308,13 @@ class Worker:
 
         return found(computed.contract, computed.volume, computed.output, tracking_uid, notes)
 
-    def _context(self, job: Job) -> ResultContext:
+    def _context(self, job: Job, profile: Profile) -> ResultContext:
         zone = self.settings.node.time_zone
         return ResultContext(
             installation=self.ledger.installation(),
             job_key=job.key,
             issue=job.issue,
-            profile="default",
+            profile=profile,
             content_time=job.created_at,
             time_zone=ZoneInfo(zone) if zone else None,
             station=self.settings.node.ae_title,
@@ -306,9 +331,9 @@ class Worker:
             if made.kind == "sr"
         )
 
-    def _store(self, job: Job, claim: Claim, made: ResultObject) -> Artifact:
+    def _store(self, job: Job, claim: Claim, profile: Profile, made: ResultObject) -> Artifact:
         # Each attempt has files of its own: a paused one that wakes up cannot touch what another committed.
-        name = f"{job.key[:2]}/{job.key}/{job.issue}-{claim.attempt}-{made.kind}.dcm"
+        name = f"{job.key[:2]}/{job.key}/{job.issue}-{claim.attempt}-{profile}-{made.kind}.dcm"
         path = self.store.write_result(name, made.data)
         return Artifact(
             kind=made.kind,
@@ -323,7 +348,7 @@ class Worker:
 
     def _record(self, claim: Claim, error: Exception) -> str:
         """Tell the ledger why this attempt gave nothing, and whether another may."""
-        told = error if isinstance(error, DicomNodeError) else _unforeseen(error)
+        told = error if isinstance(error, DicomNodeError) else unforeseen(error)
         detail: dict[str, Any] = {}
         if isinstance(error, ModelError):
             detail = {"traceback": error.traceback, "output": error.output}
@@ -367,30 +392,3 @@ class Worker:
                     raise
                 log.warning("%s", error.message)
                 time.sleep(LEDGER_PAUSE_S)
-
-
-def stop_on_signals() -> None:
-    """Have SIGTERM and SIGQUIT raise SystemExit: a running job is handed back, and the process ends."""
-
-    def stop(*_: object) -> None:
-        raise SystemExit(0)
-
-    for number in (signal.SIGTERM, signal.SIGQUIT):
-        signal.signal(number, stop)
-
-
-def end_at_once() -> None:
-    """End this process, whatever its threads wait for."""
-    os._exit(70)  # EX_SOFTWARE
-
-
-def _unforeseen(error: Exception) -> DicomNodeError:
-    if isinstance(error, OSError):
-        return DicomNodeError(
-            f"{type(error).__name__}: {error}", reason="storage", remedy="is the disk full, or the data directory gone?"
-        )
-    return DicomNodeError(
-        f"{type(error).__name__}: {error}",
-        reason="unforeseen",
-        remedy="this is a fault of dicom-node; the job's record holds the traceback (dicom-node jobs show)",
-    )

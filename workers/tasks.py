@@ -12,7 +12,8 @@ from dicom_node.archive.processes import Processes
 from dicom_node.errors import LedgerError
 from workers.app import app
 from workers.configuration import abilities, device, log_to, read_settings
-from workers.run_job import Worker, stop_on_signals
+from workers.run_job import Worker
+from workers.stopping import stop_on_signals
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,18 @@ _OTHER = job.alias()
 
 
 def has_room(at_once: Mapping[str, int], jobs: FromClause = job) -> list[ColumnElement[bool]]:
-    """Fewer jobs of the model run than may at the same time. ``at_once``: model -> how many may."""
-    running = select(func.count()).where(_OTHER.c.state == JobState.RUNNING)
+    """Fewer jobs of the model run than may at the same time. ``at_once``: model -> how many may.
+
+    Jobs that encode results anew do not run their model.
+    """
+    runs_it = (_OTHER.c.state == JobState.RUNNING, _OTHER.c.encodes.is_(None))
+    running = select(func.count()).where(*runs_it)
     return [
-        or_(jobs.c.model != model, running.where(_OTHER.c.model == model).scalar_subquery() < most)
+        or_(
+            jobs.c.model != model,
+            jobs.c.encodes.is_not(None),
+            running.where(_OTHER.c.model == model).scalar_subquery() < most,
+        )
         for model, most in at_once.items()
     ]
 

@@ -91,6 +91,7 @@ def job_of(row: Any) -> Job:
         useful_until=row.useful_until,
         gather_until=row.gather_until,
         features=row.features,
+        encodes=row.encodes,
     )
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import events, fitting, lost, orders, succession
+from dicom_node.archive import encodings, events, fitting, lost, orders, succession
+from dicom_node.archive.attempts import DONE, OWNED, RENEWED, attempt_of
 from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, select_jobs
 from dicom_node.archive.rejection_notes import inputs_of, rejected_among
@@ -24,26 +25,12 @@ from dicom_node.archive.schema import artifact, finding, installation, instance,
 from dicom_node.archive.taking import Taking
 from dicom_node.domain.fitness import NO_NEEDS, Abilities, Needs
 from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, SelectedSeries
-from dicom_node.domain.parcel import Artifact, Purpose
+from dicom_node.domain.parcel import UNSEEN, Artifact, Purpose
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
 _COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
-
-_OWNED = update(job).where(
-    job.c.id == bindparam("held"), job.c.attempt == bindparam("held_attempt"), job.c.state == JobState.RUNNING
-)
-_RENEWED = _OWNED.values(lease_until=db_later(bindparam("lease_s")), progress=bindparam("doing"))
-_DONE = _OWNED.values(
-    state=JobState.DONE,
-    finished_at=db_now(),
-    lease_until=None,
-    progress="done",
-    error=None,
-    timings=bindparam("timed", type_=JSON),
-    versions=bindparam("made_by", type_=JSON),
-).returning(job.c.id, job.c.site_id, job.c.study_id, job.c.rule, job.c.destinations, job.c.owner)
 
 _PUBLISHED = (
     update(job)
@@ -143,7 +130,7 @@ class Ledger:
         """Renew the lease; False when the job is no longer this attempt's."""
         with self.database.write() as connection:
             told = {"lease_s": lease_s, "doing": progress[:64]}
-            return connection.execute(_RENEWED, {**_attempt_of(claim), **told}).rowcount == 1
+            return connection.execute(RENEWED, {**attempt_of(claim), **told}).rowcount == 1
 
     def commit(self, claim: Claim, outcome: Outcome) -> None:
         """Hand in the result: findings, artifacts and parcels in one transaction.
@@ -153,10 +140,11 @@ class Ledger:
         """
         with self.database.write() as connection:
             done = {"timed": dict(outcome.timings), "made_by": dict(outcome.versions)}
-            row = connection.execute(_DONE, {**_attempt_of(claim), **done}).first()
+            row = connection.execute(DONE, {**attempt_of(claim), **done}).first()
             if row is None:
                 raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
-            insert_result(connection, row, outcome)
+            set_id = insert_result(connection, row, outcome)
+            encodings.spread(connection, row, set_id, outcome)
             detail = {"attempt": claim.attempt, "results": [made.kind for made in outcome.artifacts]}
             events.record(connection, "job done", claim.owner, detail, study_id=row.study_id, job_id=claim.job_id)
 
@@ -186,7 +174,7 @@ class Ledger:
             else:
                 record["input"] = input_of(connection, row.inputs)
                 values |= {"finished_at": db_now(), "progress": str(state)}
-            if connection.execute(_OWNED.values(**values), _attempt_of(claim)).rowcount != 1:
+            if connection.execute(OWNED.values(**values), attempt_of(claim)).rowcount != 1:
                 raise Fenced(f"job {claim.job_id} is no longer attempt {claim.attempt} of {claim.owner}")
             kind = "job to be tried again" if state == JobState.QUEUED else f"job {state}"
             shown = {key: record[key] for key in ("reason", "message", "remedy")}
@@ -368,13 +356,13 @@ class Ledger:
         return tuple(SourceFile(row.sop_uid, row.path) for row in rows)
 
     def artifacts(self, job_id: int) -> tuple[Artifact, ...]:
-        """The result objects of a job, but for those that were written anew."""
+        """The result objects of a job, but for those that were written anew, or that nobody gets."""
         with self.database.read() as connection:
             statement = (
                 select(artifact)
                 .join(result_set)
                 .where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.RESULT)
-                .where(result_set.c.standing != "reissued")
+                .where(result_set.c.standing.not_in(UNSEEN))
             )
             statement = statement.order_by(artifact.c.id)
             return tuple(artifact_of(row) for row in connection.execute(statement).all())
@@ -384,7 +372,3 @@ class Ledger:
         with self.database.read() as connection:
             rows = connection.execute(select(finding).where(finding.c.job_id == job_id).order_by(finding.c.id)).all()
         return tuple({"kind": r.kind, "name": r.name, "state": r.state, **r.content} for r in rows)
-
-
-def _attempt_of(claim: Claim) -> dict[str, Any]:
-    return {"held": claim.job_id, "held_attempt": claim.attempt}

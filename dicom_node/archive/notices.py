@@ -52,7 +52,7 @@ def wanting(database: Database, rules: Collection[str], limit: int = 50) -> tupl
     )
     statement = (
         select(job.c.id, job.c.rule, job.c.state)
-        .where(job.c.rule.in_(rules), or_(job.c.state.in_(_ENDED), late), ~told)
+        .where(job.c.rule.in_(rules), job.c.encodes.is_(None), or_(job.c.state.in_(_ENDED), late), ~told)
         .order_by(job.c.priority, job.c.id)
         .limit(limit)
     )

@@ -20,7 +20,7 @@ from dicom_node.archive.inheritance import Inheritance, inherit
 from dicom_node.archive.schema import artifact, installation, instance, result_set, series, study
 from dicom_node.archive.truth import Truth, corrected, series_of
 from dicom_node.domain.identifiers import result_uid
-from dicom_node.domain.parcel import Artifact, Purpose
+from dicom_node.domain.parcel import UNSEEN, Artifact, Purpose
 from dicom_node.domain.study import InstanceState
 from dicom_node.errors import HeaderError
 from dicom_node.settings import Settings
@@ -56,7 +56,7 @@ class Occasion:
 
 
 def occasion(connection: Connection, desk: Desk, row: Any, set_id: int | None = None) -> Occasion:
-    """Read what there is of a job; of its result objects those of one set, or those that were not written anew.
+    """Read what there is of a job; of its result objects those of one set, or those that count somewhere.
 
     Raises:
         HeaderError: none of its images can be read.
@@ -139,7 +139,7 @@ def _results(connection: Connection, job_id: int, study_uid: str, set_id: int | 
         .order_by(artifact.c.id)
     )
     if set_id is None:
-        statement = statement.where(result_set.c.purpose == Purpose.RESULT, result_set.c.standing != "reissued")
+        statement = statement.where(result_set.c.purpose == Purpose.RESULT, result_set.c.standing.not_in(UNSEEN))
     else:
         statement = statement.where(result_set.c.id == set_id)
     rows = connection.execute(statement).all()

@@ -285,7 +285,10 @@ class Parcels:
 
 def _parcels() -> Select[Any]:
     return (
-        select(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, result_set.c.manifest, job.c.model)
+        select(
+            *(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, result_set.c.manifest),
+            *(result_set.c.profile, job.c.model),
+        )
         .join(study, study.c.id == parcel.c.study_id)
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .outerjoin(job, job.c.id == result_set.c.job_id)
@@ -394,4 +397,5 @@ def _parcel(row: Any, artifacts: tuple[Artifact, ...]) -> Parcel:
         purpose=None if row.purpose is None else Purpose(row.purpose),
         cleared=row.cleared,
         record=row.record,
+        profile=row.profile or "",
     )

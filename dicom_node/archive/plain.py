@@ -78,6 +78,7 @@ def job(record: Job) -> dict[str, Any]:
         "priority_source": record.priority_source,
         "needs": {"gpu_memory_mb": record.needs.gpu_memory_mb, "labels": sorted(record.needs.labels)},
         "useful_until": time(record.useful_until),
+        "encodes": None if record.encodes is None else dict(record.parameters),
     }
 
 
@@ -101,6 +102,7 @@ def parcel(record: Parcel) -> dict[str, Any]:
         "verification": record.verification,
         "purpose": record.purpose and str(record.purpose),
         "record": record.record,
+        "profile": record.profile,
     }
 
 

@@ -26,11 +26,10 @@ from dicom_node.archive.schema import artifact, installation, job, parcel, resul
 from dicom_node.archive.truth import CORRECTABLE, said_by, same
 from dicom_node.archive.withdrawals import Withdrawal, may_hold
 from dicom_node.domain.identifiers import result_uid
-from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
+from dicom_node.domain.parcel import REISSUED, Artifact, ParcelState, Purpose
 from dicom_node.domain.rejection import Title
 from dicom_node.errors import HeaderError, LedgerError
 
-REISSUED = "reissued"  # standing of a set that another one replaces everywhere
 DOUBTED = ("record-differs", "record-contradictory", "images-gone", "corrected")  # why the node itself holds parcels
 _UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
 

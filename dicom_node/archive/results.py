@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -12,8 +12,8 @@ from dicom_node.archive import events
 from dicom_node.archive.database import db_now
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.archive.truth import Truth, series_of
-from dicom_node.domain.finding import Findings
 from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
+from dicom_node.domain.profile import Profile
 
 _INSERT_SET = insert(result_set).values(created_at=db_now()).returning(result_set.c.id)
 _INSERT_PARCEL = insert(parcel).values(next_try=db_now(), created_at=db_now())
@@ -37,7 +37,13 @@ class Outcome:
     manifest: Mapping[str, Any]
     timings: Mapping[str, float]  # stage -> seconds
     versions: Mapping[str, str]
-    profile: str = "default"
+    profile: str = Profile.BINARY  # of ``artifacts``
+    profiles: Mapping[str, str] = field(default_factory=dict)  # destination -> its own; empty: none can tell it
+    spares: Mapping[str, tuple[Artifact, ...]] = field(default_factory=dict)  # profile -> the same findings in it
+
+    def gets(self, destination: str) -> str:
+        """The profile that a destination gets; empty: it takes none that these findings can be told in."""
+        return self.profiles.get(destination, self.profile)
 
 
 def artifact_of(row: Any) -> Artifact:
@@ -47,34 +53,17 @@ def artifact_of(row: Any) -> Artifact:
     )
 
 
-def findings_for_ledger(findings: Findings) -> tuple[Mapping[str, Any], ...]:
-    """Findings as the rows the ledger keeps."""
-    rows: list[Mapping[str, Any]] = []
-    for segment in findings.segments:
-        rows.append(
-            {"kind": "segment", "name": segment.label, "tracking_uid": segment.tracking_uid, "content": asdict(segment)}
-        )
-    for measurement in findings.measurements:
-        content = asdict(measurement)
-        rows.append({"kind": "measurement", "name": measurement.name, "tracking_uid": None, "content": content})
-    for evaluation in findings.evaluations:
-        content = asdict(evaluation)
-        rows.append({"kind": "evaluation", "name": evaluation.name, "tracking_uid": None, "content": content})
-    for answer in findings.classes:
-        rows.append({"kind": "class", "name": answer.name, "tracking_uid": None, "content": asdict(answer)})
-    for marked in findings.detections:
-        uid = marked.tracking_uid
-        rows.append({"kind": "detection", "name": marked.output, "tracking_uid": uid, "content": asdict(marked)})
-    return tuple(rows)
+def insert_result(connection: Connection, row: Any, outcome: Outcome) -> int:
+    """Findings, result set, artifacts, and a parcel for each destination that gets this profile; id of the set.
 
-
-def insert_result(connection: Connection, row: Any, outcome: Outcome) -> None:
-    """Findings, result set, artifacts, and a parcel for each destination; older result sets step back."""
+    Older result sets step back.
+    """
     _step_back(connection, row)
     if outcome.findings:
         common = {"site_id": row.site_id, "job_id": row.id, "state": "proposed"}
         connection.execute(insert(finding), [{**common, **found} for found in outcome.findings])
-    insert_set(connection, row, outcome.artifacts, row.destinations, outcome.manifest, profile=outcome.profile)
+    to = [name for name in row.destinations if outcome.gets(name) == outcome.profile]
+    return insert_set(connection, row, outcome.artifacts, to, outcome.manifest, profile=outcome.profile)
 
 
 def insert_set(
@@ -86,6 +75,7 @@ def insert_set(
     *,
     profile: str,
     purpose: Purpose = Purpose.RESULT,
+    standing: str = "current",
 ) -> int:
     """Objects made for a job (a row of ``job``), and a parcel of them for each destination; id of their set."""
     if purpose is not Purpose.RESULT and "study_uid" not in manifest:  # written where its study is now
@@ -96,16 +86,21 @@ def insert_set(
         "job_id": row.id,
         "profile": profile,
         "state": "encoded",
-        "standing": "current",
+        "standing": standing,
         "manifest": dict(manifest),
         "purpose": purpose,
     }
     set_id = int(connection.execute(_INSERT_SET, new_set).scalar_one())
-    common = {"site_id": row.site_id, "result_set_id": set_id}
     if artifacts:
-        connection.execute(insert(artifact), [{**common, **asdict(made)} for made in artifacts])
+        insert_artifacts(connection, row, set_id, artifacts)
         add_parcels(connection, row, set_id, destinations)
     return set_id
+
+
+def insert_artifacts(connection: Connection, row: Any, set_id: int, artifacts: Sequence[Artifact]) -> None:
+    """The objects of a result set."""
+    common = {"site_id": row.site_id, "result_set_id": set_id}
+    connection.execute(insert(artifact), [{**common, **asdict(made)} for made in artifacts])
 
 
 def add_parcels(connection: Connection, row: Any, set_id: int, destinations: Sequence[str]) -> None:

@@ -41,7 +41,6 @@ _UNSETTLED = text("supersedes IS NOT NULL AND NOT settled")
 _OWED = text("owed > 0")
 _UNDIGESTED = text("digest = '' AND state <> 'rejected'")
 
-
 installation = Table(
     "installation",
     metadata,
@@ -213,6 +212,7 @@ job = Table(
     Column("gather_until", UtcTime),  # until when features are waited for; none: they are not, or no more
     Column("features", JSON(none_as_null=True)),  # as they were when they were gathered: at, match, values
     Column("settled", Boolean, nullable=False, default=False),  # whether the result it replaces was seen to
+    Column("encodes", Key),  # the result set that it encodes anew from the findings; none: it runs its model
     UniqueConstraint("key", "issue"),
     Index("ix_job_unsettled", "supersedes", sqlite_where=_UNSETTLED, postgresql_where=_UNSETTLED),
     Index(None, "state", "priority", "id"),
@@ -249,7 +249,7 @@ result_set = Table(
     Column("job_id", Key, ForeignKey("job.id"), nullable=False),
     Column("profile", String(32), nullable=False),
     Column("state", String(16), nullable=False),  # to encode, encoded
-    Column("standing", String(16), nullable=False),  # current, superseded, withdrawn, reissued
+    Column("standing", String(16), nullable=False),  # current, superseded, withdrawn, reissued, spare
     Column("manifest", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("purpose", String(16), nullable=False, default="result"),  # result, notice, withdrawal

@@ -18,7 +18,7 @@ from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.own_objects import Desk, Occasion, identity, keep, occasion
 from dicom_node.archive.results import add_parcels, insert_set
 from dicom_node.archive.schema import job, parcel, result_set
-from dicom_node.domain.parcel import Artifact, ParcelState, Purpose
+from dicom_node.domain.parcel import REISSUED, Artifact, ParcelState, Purpose
 from dicom_node.domain.rejection import Title
 from dicom_node.errors import LedgerError
 
@@ -26,7 +26,7 @@ Profile = TypeVar("Profile", str, ColumnElement[str])
 _REJECTION, _WITHDRAWN = "rejection-", "withdrawn-"
 _ARRIVED = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
 _IS_RESULT = result_set.c.purpose == Purpose.RESULT
-_STANDS = result_set.c.standing != "reissued"  # those that were written anew were taken back then
+_STANDS = result_set.c.standing != REISSUED  # those that were written anew were taken back then
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def stragglers(database: Database, limit: int = 20) -> tuple[Withdrawal, ...]:
     with database.read() as connection:
         rows = connection.execute(cancelled).all()
         # What was written anew is taken back by ``reissues.stragglers``.
-        held = [row for row in rows if may_hold(row) and (row.error or {}).get("reason") != "reissued"]
+        held = [row for row in rows if may_hold(row) and (row.error or {}).get("reason") != REISSUED]
         ids = {row.job_id for row in held}
         known = (
             {tuple(row) for row in connection.execute(told.where(result_set.c.job_id.in_(ids))).all()} if ids else set()

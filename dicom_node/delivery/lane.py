@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 
 from dicom_node.archive.claims import Claims
@@ -15,10 +16,12 @@ from dicom_node.delivery.backoff import pause_s
 from dicom_node.delivery.bandwidth import Bandwidth, unlimited
 from dicom_node.delivery.commit import Committer
 from dicom_node.delivery.destination import Destinations, outgoing
+from dicom_node.delivery.encodings import Encodings, first
 from dicom_node.delivery.opening import Opening, now, opening, rule_opens
 from dicom_node.delivery.recheck import Recheck
 from dicom_node.delivery.verify import Verifier
-from dicom_node.domain.parcel import Parcel, ParcelState
+from dicom_node.domain.parcel import Artifact, Parcel, ParcelState
+from dicom_node.domain.profile import Profile
 from dicom_node.domain.sending import REFUSALS, SendOutcome
 from dicom_node.errors import PeerError
 from dicom_node.settings import PeerSettings, Settings
@@ -50,6 +53,7 @@ class Lane:
         self._destinations = destinations
         self._verifier = Verifier(settings, parcels, destinations)
         self._recheck = Recheck(settings, parcels, destinations)
+        self._encodings = Encodings(settings, parcels)
         self._committer = committer
         self._stop = stop
         self._clock = clock
@@ -122,27 +126,61 @@ class Lane:
         """
         due = [parcel for parcel in batch if self._recheck.may_go(parcel, peer)]
         settled.update(parcel.id for parcel in batch if parcel not in due)
-        if not due:
-            return
-        node = self._settings.node
-        objects = [outgoing(parcel, made, node, peer) for parcel in due for made in parcel.missing]
-        bandwidth = self._bandwidth.get(peer.name)
-        paid = unlimited if bandwidth is None else bandwidth.spend
-        with closing(self._destinations[peer.kind].send(peer, objects, paid)) as outcomes:
+        others = {parcel.id: profile for parcel in due if (profile := self._encodings.next(parcel, peer))}
+        before: dict[int, list[SendOutcome]] = {}
+        if others:
+            before = self._try_encodings([parcel for parcel in due if parcel.id in others], others, peer, settled)
+            due = [_with_taken(parcel, before.get(parcel.id, ())) for parcel in due if parcel.id not in settled]
+        with closing(self._send(peer, [(parcel, parcel.missing) for parcel in due])) as outcomes:
             for parcel in due:
-                told = self._collect(parcel, outcomes)
+                told = self._collect(parcel, len(parcel.missing), outcomes)
                 if self._stop.is_set() and len(told) < len(parcel.missing):
                     return
-                self._settle(parcel, told, peer)
+                self._settle(parcel, [*before.get(parcel.id, ()), *told], peer)
                 settled.add(parcel.id)
 
-    def _collect(self, parcel: Parcel, outcomes: Iterator[SendOutcome]) -> list[SendOutcome]:
-        """What became of the missing objects of a parcel; those that were taken are noted meanwhile."""
+    def _try_encodings(
+        self, parcels: Sequence[Parcel], others: Mapping[int, Profile], peer: PeerSettings, settled: set[int]
+    ) -> dict[int, list[SendOutcome]]:
+        """Send the Segmentations of parcels whose peer gets other ones when it refuses these; what it has taken.
+
+        Nothing else of such a parcel goes before: its reports speak of the Segmentation.
+        """
+        taken: dict[int, list[SendOutcome]] = {}
+        with closing(self._send(peer, [(parcel, first(parcel)) for parcel in parcels])) as outcomes:
+            for parcel in parcels:
+                told = self._collect(parcel, len(first(parcel)), outcomes)
+                bad = [outcome for outcome in told if not outcome.ok]
+                if not bad and len(told) == len(first(parcel)):
+                    taken[parcel.id] = told
+                    continue
+                settled.add(parcel.id)
+                if bad and self._encodings.refuses(parcel, bad[0]):
+                    if trouble := self._encodings.fall_back(parcel, peer, others[parcel.id], bad[0]):
+                        self._failed(parcel, trouble)
+                elif bad:
+                    self._settle(parcel, told, peer)
+        return taken
+
+    def _send(
+        self, peer: PeerSettings, parts: Sequence[tuple[Parcel, Sequence[Artifact]]]
+    ) -> Generator[SendOutcome, None, None]:
+        """Send objects of parcels in order, over one association where there are any."""
+        node = self._settings.node
+        objects = [outgoing(parcel, made, node, peer) for parcel, artifacts in parts for made in artifacts]
+        if not objects:
+            return
+        bandwidth = self._bandwidth.get(peer.name)
+        paid = unlimited if bandwidth is None else bandwidth.spend
+        yield from self._destinations[peer.kind].send(peer, objects, paid)
+
+    def _collect(self, parcel: Parcel, count: int, outcomes: Iterator[SendOutcome]) -> list[SendOutcome]:
+        """What became of the next ``count`` objects, of a parcel; those that were taken are noted meanwhile."""
         told: list[SendOutcome] = []
         fresh: list[str] = []
         noted = time.monotonic()
         try:
-            for _ in parcel.missing:
+            for _ in range(count):
                 if self._stop.is_set():
                     break
                 outcome = next(outcomes)
@@ -205,6 +243,11 @@ _REMEDIES = {
     "unchangeable": "correct change of this peer in the settings, or the object, then: dicom-node parcels retry",
     "unreadable-file": "restore the file from a backup, or run the job again",
 }
+
+
+def _with_taken(parcel: Parcel, told: Iterable[SendOutcome]) -> Parcel:
+    """The parcel as it is after the peer has taken some of its objects."""
+    return replace(parcel, taken=parcel.taken | {outcome.sop_instance_uid for outcome in told if outcome.ok})
 
 
 def _unknown(destination: str) -> PeerError:

@@ -149,6 +149,7 @@ class Job:
     useful_until: datetime | None = None  # a result is late from then on
     gather_until: datetime | None = None  # when it no longer waits for features; None: it does not
     features: Mapping[str, Any] | None = None  # what it was given: at, match, values (domain.feature.Feature)
+    encodes: int | None = None  # the result set that it encodes anew; none: it runs its model
 
 
 def job_key(study_uid: str, inputs: Sequence[SelectedSeries], model_digest: str, parameters: Mapping[str, Any]) -> str:

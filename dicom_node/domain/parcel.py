@@ -36,6 +36,12 @@ class Purpose(StrEnum):
     WITHDRAWAL = "withdrawal"  # takes a result back
 
 
+# What a result set counts for is text in the ledger: current, superseded, withdrawn, and these.
+REISSUED = "reissued"  # another set of the same findings has replaced it everywhere
+SPARE = "spare"  # encoded beside another one, for destinations that refuse that; nobody has it
+UNSEEN = (REISSUED, SPARE)
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """One object: a file of ours, encoded or received once and sent as these bytes ever after."""
@@ -76,6 +82,7 @@ class Parcel:
     purpose: Purpose | None = Purpose.RESULT  # none: received objects
     cleared: str = ""  # the difference to the destination's own record that a person has accepted
     record: str = ""  # what that record said before it was sent last, in words
+    profile: str = ""  # name of the result set's encoding; empty: received objects
 
     @property
     def missing(self) -> tuple[Artifact, ...]:

@@ -163,6 +163,7 @@ class Planner:
             job
             for job in earlier
             if job.inputs  # else it stands for a result that could not be made
+            and job.encodes is None
             and job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)
             and not any(rejected.intersection(chosen.instances) for chosen in job.inputs)
         ]

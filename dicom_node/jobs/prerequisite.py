@@ -41,7 +41,9 @@ def prerequisite(
     jobs = [
         job
         for job in ledger.jobs(study_id=study.id, rule=after.rule)
-        if job.state not in (JobState.CANCELLED, JobState.SUPERSEDED) and _shares(job, selected, other.settings.late)
+        if job.encodes is None
+        and job.state not in (JobState.CANCELLED, JobState.SUPERSEDED)
+        and _shares(job, selected, other.settings.late)
     ]
     if not jobs:
         decided = rules.decide(study, other)

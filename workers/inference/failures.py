@@ -1,8 +1,10 @@
-"""What an exception out of a bundle says, told without torch."""
+"""What an exception says: out of a bundle, told without torch, or one that nobody foresaw."""
 
 from __future__ import annotations
 
 import traceback
+
+from dicom_node.errors import DicomNodeError
 
 # Texts of torch's allocators, of the C library and of CUDA; kinds of exceptions differ between versions of torch.
 _MEMORY_TEXTS = (
@@ -42,3 +44,16 @@ def _chain(error: BaseException) -> list[BaseException]:
     while (below := chain[-1].__cause__ or chain[-1].__context__) is not None and below not in chain:
         chain.append(below)
     return chain
+
+
+def unforeseen(error: Exception) -> DicomNodeError:
+    """What is told of an error that nobody has raised on purpose."""
+    if isinstance(error, OSError):
+        return DicomNodeError(
+            f"{type(error).__name__}: {error}", reason="storage", remedy="is the disk full, or the data directory gone?"
+        )
+    return DicomNodeError(
+        f"{type(error).__name__}: {error}",
+        reason="unforeseen",
+        remedy="this is a fault of dicom-node; the job's record holds the traceback (dicom-node jobs show)",
+    )

@@ -42,7 +42,7 @@ class Masks:
         held = [occupied.any(axis=0) for occupied in findings.occupied]
         self._layer_of = {int(number): at for at, any_ in enumerate(held) for number in np.flatnonzero(any_)}
         self._occupied: Bool = np.logical_or.reduce(findings.occupied)[:, 1 : len(findings.segments) + 1].T
-        self.overlap = "YES" if _overlap(findings) else "NO"
+        self.overlap = "YES" if overlap(findings) else "NO"
 
     @property
     def occupied(self) -> Bool:
@@ -54,8 +54,8 @@ class Masks:
         return np.asarray(self._layers[self._layer_of.get(number, 0)][index] == number)
 
 
-def _overlap(findings: Findings) -> bool:
-    """Whether a voxel lies in two segments."""
+def overlap(findings: Findings) -> bool:
+    """Whether a voxel lies in two segments; then they fit into no label map."""
     if len(findings.layers) == 1:
         return False
     held = np.stack([occupied[:, 1:].any(axis=1) for occupied in findings.occupied])  # axes (layer, slice)
@@ -76,7 +76,7 @@ class LabelMap:
     overlap = "NO"
 
     def __init__(self, findings: Findings) -> None:
-        if _overlap(findings):
+        if overlap(findings):
             raise ResultError(
                 "segments that overlap do not fit into a label map",
                 reason="overlap",

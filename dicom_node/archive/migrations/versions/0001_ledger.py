@@ -294,6 +294,7 @@ def upgrade() -> None:
         sa.Column("gather_until", UtcTime(), nullable=True),
         sa.Column("features", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("settled", sa.Boolean(), nullable=False),
+        sa.Column("encodes", KEY, nullable=True),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_job_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_job_study_id")),
         sa.ForeignKeyConstraint(["supersedes"], ["job.id"], name=op.f("fk_job_supersedes")),

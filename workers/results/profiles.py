@@ -1,0 +1,59 @@
+"""Which profiles findings can be told in, and which of them each destination gets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.finding import Findings
+from dicom_node.domain.profile import Profile, first_of, order_of
+from dicom_node.settings import Settings
+from workers.results.planes import overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is encoded at once, and who gets what."""
+
+    profile: Profile  # of the set that is handed in
+    of: Mapping[str, str]  # destination -> its profile; empty: none of those it takes
+    beside: tuple[Profile, ...]  # encoded at once, too, since it cannot be later
+    manifest: Mapping[str, Any]  # what the ledger keeps of it: what is possible, and what the model asks for
+
+
+def possible(findings: Findings) -> tuple[Profile, ...]:
+    """The profiles that say all of the findings, the one that suits most destinations first."""
+    if not findings.segments:
+        return (Profile.BINARY,)
+    told = all(segment.number in findings.probabilities for segment in findings.segments)
+    label_map = () if overlap(findings) else (Profile.LABELMAP,)
+    return (Profile.BINARY, *label_map, *((Profile.FRACTIONAL,) if told else ()))
+
+
+def choose(findings: Findings, contract: ModelContract, destinations: Sequence[str], settings: Settings) -> Choice:
+    """The profile that most destinations get is encoded by the worker that has the findings; others later.
+
+    Probabilities are kept by no one but a FRACTIONAL Segmentation, and label maps cannot be read again from that one:
+    what is FRACTIONAL is encoded at once, and BINARY beside it.
+    """
+    can = possible(findings)
+    asked = Profile(contract.encoding.lower()) if contract.encoding else None
+    told = {}
+    for name in destinations if findings.segments else ():  # else there is no Segmentation that anybody could refuse
+        peer = settings.peer(name)
+        told[name] = first_of(order_of(peer.results if peer else (), asked), can)
+    counts = Counter(profile for profile in told.values() if profile is not None)
+    fallback = first_of(order_of((), asked), can) or Profile.BINARY
+    most = counts.most_common(1)[0][0] if counts else fallback
+    fractional = Profile.FRACTIONAL in (most, *counts)
+    needed = (Profile.FRACTIONAL, Profile.BINARY) if fractional else ()
+    later = [profile for profile in can if fractional or profile is not Profile.FRACTIONAL]
+    return Choice(
+        profile=most,
+        of={name: str(profile or "") for name, profile in told.items()},
+        beside=tuple(profile for profile in needed if profile is not most),
+        manifest={"possible": [str(profile) for profile in later], "asked": asked and str(asked)},
+    )
