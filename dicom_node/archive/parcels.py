@@ -20,6 +20,7 @@ from dicom_node.errors import DicomNodeError, LedgerError
 
 _UNSENT = (ParcelState.DUE, ParcelState.REFUSED, ParcelState.HELD)
 _ARRIVED = (ParcelState.SENT, ParcelState.PRESENT)  # it may still turn out to be committed to, or not to be there
+_OF_SET = ("job_id", "purpose", "manifest", "profile")
 _AFRESH: dict[str, Any] = {
     "state": ParcelState.DUE,
     "next_try": db_now(),
@@ -285,10 +286,7 @@ class Parcels:
 
 def _parcels() -> Select[Any]:
     return (
-        select(
-            *(parcel, study.c.study_uid, result_set.c.job_id, result_set.c.purpose, result_set.c.manifest),
-            *(result_set.c.profile, job.c.model),
-        )
+        select(parcel, study.c.study_uid, *(result_set.c[name] for name in _OF_SET), job.c.model)
         .join(study, study.c.id == parcel.c.study_id)
         .outerjoin(result_set, result_set.c.id == parcel.c.result_set_id)
         .outerjoin(job, job.c.id == result_set.c.job_id)
