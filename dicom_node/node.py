@@ -205,7 +205,7 @@ class Node:
             resting("orders", worklist.tick),
             resting("reconciler", reconciler.tick),
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
-            Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S, 5 * IDLE_PAUSE_S, changes),
+            Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S, 5 * NOTICE_PAUSE_S, changes),
             resting("courier", self._courier.tick, IDLE_PAUSE_S / 2),
             resting("commitment", verifier.tick),
             resting("commitment reports", reporter.tick),

@@ -8,6 +8,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from soak.objects import EXPLICIT_LITTLE, MR, make
 
 from dicom_node.archive.header import identify, read_header
+from dicom_node.archive.likeness import Likeness
 from dicom_node.archive.receipt import Receipt, file_meta
 from dicom_node.dimse import command, contexts
 from dicom_node.dimse.command import Command, CommandError
@@ -90,11 +92,33 @@ def data_set(data: bytes) -> None:
     assert isinstance(sop, str)
 
 
+def likeness(data: bytes) -> None:
+    """A stored object that comes after others of its series: they must not change what is read of it."""
+    syntax = SYNTAXES[data[0] % len(SYNTAXES)] if data else SYNTAXES[0]
+    path, known = _file(), Likeness()
+    for number in (1, 2):
+        path.write_bytes(_meta(EXPLICIT_LITTLE) + make("2.25.1", number, b"\1\2" * 20, f"2.25.{number}").data)
+        known.header(str(path))
+    path.write_bytes(_meta(syntax) + data[1:])
+    told = _outcome(lambda: known.header(str(path)))
+    assert told == _outcome(lambda: replace(read_header(path), digest="", pixel_digest="")), (
+        "others changed what is read"
+    )
+
+
+def _outcome(read: Callable[[], object]) -> object:
+    try:
+        return read()
+    except DicomNodeError as error:
+        return error.reason, error.message
+
+
 TARGETS: dict[str, Target] = {
     "pdus": pdus,
     "command_set": command_set,
     "association_request": association_request,
     "data_set": data_set,
+    "likeness": likeness,
 }
 
 
