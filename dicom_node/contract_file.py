@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from dicom_node.contract_results import ResultTable, result_contradictions
+from dicom_node.contract_results import ResultTable, UncertaintyTable, result_contradictions, uncertainty_contradictions
 from dicom_node.contract_tables import (
     Bounds,
     BoundTable,
@@ -120,6 +120,7 @@ class ContractFile(Table):
     protocol: Bounds = ()
     result: ResultTable = ResultTable()
     features: Annotated[tuple[FeatureTable, ...], Field(strict=False)] = ()
+    uncertainty: UncertaintyTable | None = None
 
 
 def read(file: Path) -> ContractFile:
@@ -178,6 +179,7 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
         yield from named_twice(getattr(contract, table), (table,))
     yield from output_contradictions(contract.outputs, contract.segments)
     yield from result_contradictions(contract.result, contract.outputs)
+    yield from uncertainty_contradictions(contract.uncertainty, contract.outputs)
     numbers = [segment.labelID for segment in contract.segments]
     for index, number in enumerate(numbers):
         if number in numbers[:index]:
@@ -265,6 +267,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
     """The contract of the bundle in ``folder``."""
     model = contract.model
     segments = tuple(segment.name for segment in contract.segments)
+    sha256 = {weight.path: weight.sha256 for weight in contract.weights}
     default = (MaskOutput("segmentation", "pred", MaskForm.LABELS, segments),) if segments else ()
     return ModelContract(
         name=model.name,
@@ -291,6 +294,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         protocol=tuple(bound.record() for bound in contract.protocol),
         encoding=contract.result.encoding(),
         features=tuple(feature.record() for feature in contract.features),
+        uncertainty=contract.uncertainty.record(folder, sha256) if contract.uncertainty else None,
     )
 
 

@@ -182,6 +182,7 @@ def _add_evaluation(commands: Any) -> None:
         parser.add_argument("folder", type=Path)
     evaluating.add_argument("--part", default="")
     evaluating.add_argument("--plots", type=Path)
+    evaluating.add_argument("--calibrate", action="store_true")
     evaluating.add_argument("--device", default="auto")
     training.add_argument("--out", type=Path, required=True)
     for option in ("--epochs", "--patience", "--seed"):
@@ -204,7 +205,7 @@ def _evaluate(settings: Settings, given: argparse.Namespace) -> int:
     from workers.evaluation.run import evaluate
 
     contract = Catalogue.load(settings).get(given.name)
-    told = evaluate(contract, given.folder, part=given.part, device=given.device, told=_tell)
+    told = evaluate(contract, given.folder, part=given.part, device=given.device, calibrate=given.calibrate, told=_tell)
     if given.plots:
         from workers.evaluation.charts import draw
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings, Segment
 from dicom_node.domain.output import ClassOutput
-from workers.inference import scope, statements
+from workers.inference import scope, statements, uncertainty
 from workers.inference.evaluations import evaluate
-from workers.inference.measurements import measure
 from workers.inference.pool import ModelOutput
 from workers.inference.volume import Volume
 
@@ -24,7 +23,7 @@ def found(
     """Of a model that was run on ``volume`` (that of its first role); ``tracking_uid``: of a segment or lesion."""
     layers = output.layers(contract)
     grey = volume.array if volume.array.ndim == 3 else volume.array.mean(axis=-1)
-    measurements = measure(contract, grey, volume.grid, layers)
+    measurements = uncertainty.measured(contract, output, grey, volume.grid)
     protocols = [e.protocol for e in contract.evaluations]
     protocols += [o.protocol for o in contract.outputs if isinstance(o, ClassOutput)]
     attributes = volume.agreed({bound.keyword for protocol in protocols for bound in protocol})
@@ -34,7 +33,7 @@ def found(
         layers=layers,
         frames=volume.frames,
         segments=_segments(contract, tracking_uid),
-        measurements=(*measurements, *statements.values(contract, output.arrays)),
+        measurements=measurements,
         evaluations=evaluate(contract, measurements, attributes),
         notes=(*notes, *more),
         classes=statements.classify(contract, output.arrays, attributes),

@@ -49,10 +49,15 @@ def evaluate(
     part: Annotated[str, typer.Option(help="Part of the model's own split: test, validation or training.")] = "",
     plots: Annotated[Path | None, typer.Option(help="Folder for pictures (PNG).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Calibrate intervals by these cases, and write that into the bundle.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a model with the truth: masks, classes, values or detections, each score with its interval."""
     options = [f"--device={device}", *((f"--part={part}",) if part else ())]
+    if calibrate:
+        options.append("--calibrate")
     if plots:
         options.append(f"--plots={plots.resolve()}")
     ran = _worker(context, "evaluate", name, str(folder.resolve()), *options)
@@ -144,6 +149,7 @@ def _print_evaluation(data: dict[str, Any]) -> None:
             output.table(("score", "mean", "95 % interval", "cases"), rows)
     if "detections" in data:
         _print_detections(data["detections"])
+    _print_intervals(data)
 
 
 def _print_detections(told: dict[str, Any]) -> None:
@@ -173,6 +179,18 @@ def _print_optimised(data: dict[str, Any]) -> None:
         f"kept: {data['options']}; {data['seconds']:.3f} s instead of {data['plain_seconds']:.3f} s, "
         f"agreement {data['agreement']:.4f} (at least {data['within']:g})"
     )
+
+
+def _print_intervals(data: dict[str, Any]) -> None:
+    if told := data.get("intervals", {}):
+        output.heading("Intervals")
+        rows = [
+            (name, f"{row['held']} of {row['cases']}", _range(row), row["nominal"] or "not calibrated", row["width"])
+            for name, row in told.items()
+        ]
+        output.table(("measurement", "truths held", "95 % interval", "calibrated for", "mean half-width"), rows)
+    for name, row in data.get("calibrated", {}).items():
+        output.write(f"calibrated: {name} by {row['cases']} cases, factor {row['factor']:g}, floor {row['floor']:g}")
 
 
 def _print_classes(data: dict[str, Any]) -> None:

@@ -43,6 +43,17 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far off a measurement may be, all in its own unit."""
+
+    spread: float  # standard deviation over what the model yields of the same images: members, views, thresholds
+    low: float  # ends of the interval
+    high: float
+    coverage: float | None  # share of cases whose truth lies in such an interval, as calibrated; None: not calibrated
+    method: str  # in a sentence
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A number with its meaning, of one segment or of several together."""
 
@@ -53,6 +64,7 @@ class Measurement:
     segments: tuple[int, ...]  # segment numbers that it was taken over
     derivation: Code | None = None
     method: str = ""  # how it was taken, in a sentence, with its source
+    uncertainty: Uncertainty | None = None  # None: the model tells none
 
 
 class Presence(StrEnum):

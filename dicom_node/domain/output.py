@@ -128,3 +128,34 @@ class RegionOutput:
 
 
 Output = MaskOutput | ClassOutput | ValueOutput | RegionOutput
+
+
+class SampleMethod(StrEnum):
+    """What a model yields several times of the same images, so that a measurement has a spread."""
+
+    MEMBERS = "members"  # each network of an ensemble by itself
+    VIEWS = "views"  # the network on mirror images, turned back: test-time augmentation; its result is their mean
+    CALL = "call"  # a method of the network returns ``pred`` and, sample by sample, ``samples``
+    THRESHOLDS = "thresholds"  # the segments at each probability, from outputs that keep them
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a spread becomes an interval that holds the truth in a share of cases: value ± factor (spread + floor)."""
+
+    measurement: str  # name in the contract
+    of: tuple[str, ...]  # names of segments measured together; none of a value of the series
+    factor: float
+    floor: float  # in the unit of the measurement
+    cases: int  # that it was calibrated on
+
+
+@dataclass(frozen=True, slots=True)
+class UncertaintySpec:
+    """How the uncertainty of measurements is found, and what it was calibrated by."""
+
+    method: SampleMethod
+    flips: tuple[str, ...] = ()  # of views: axes of the network's image, of W, H and D
+    call: str = ""  # name of the method
+    coverage: float = 0.9  # that calibration aims at
+    calibrations: tuple[Calibration, ...] = ()

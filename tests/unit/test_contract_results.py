@@ -42,6 +42,10 @@ def test_nothing_is_asked_for_where_nothing_is_said(tmp_path: Path) -> None:
         (CHANNELS + '[result]\nsegmentation = "FRACTIONAL"\n', "result.segmentation", "keep = true"),
         (CHANNELS + '[result]\nsegmentation = "LABELMAP"\n', "result.segmentation", "may overlap"),
         ('[result]\nsegmentation = "SURFACE"\n', "result.segmentation", "'SURFACE'"),
+        ('[uncertainty]\nmethod = "views"\n', "uncertainty.flips", "views need flips"),
+        ('[uncertainty]\nmethod = "members"\nflips = ["W"]\n', "uncertainty.flips", "views need flips"),
+        ('[uncertainty]\nmethod = "call"\n', "uncertainty.call", "name the method"),
+        ('[uncertainty]\nmethod = "thresholds"\n', "uncertainty.method", "keep = true"),
     ],
 )
 def test_what_cannot_be_written_is_refused_with_its_key(tmp_path: Path, text: str, key: str, message: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.output import ClassOutput, MaskOutput, RegionOutput, ValueOutput
 from dicom_node.errors import InputError
-from workers.evaluation import cases, classes, classifiers, detections, scores, tables, values
+from workers.evaluation import cases, classes, classifiers, detections, intervals, scores, tables, values
 from workers.inference import statements
 from workers.inference.pool import HostPool, ModelOutput
 from workers.inference.volume import Volume
@@ -24,6 +24,7 @@ def evaluate(
     *,
     part: str = "",
     device: str = "auto",
+    calibrate: bool = False,
     told: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Run a model on every case of ``folder``, or of one ``part`` of its own split.
@@ -31,9 +32,12 @@ def evaluate(
     ``cases`` tells how a folder of segmentations looks, ``classes``, ``values`` and ``detections`` how those of
     classifiers, regressions and detectors do. ``told`` is given a line for each case.
 
+    With ``calibrate`` the intervals of measurements are calibrated by these cases, and that is written into the bundle.
+
     Returns:
         ``model``, ``version``, ``sha256``, ``folder``, ``part``; of segmentations ``segments`` (name → score → mean,
-        low, high, cases) and ``cases`` (``case``, ``seconds``, ``segments``: name → score → value); of classifiers
+        low, high, cases), ``cases`` (``case``, ``seconds``, ``segments``: name → score → value), and of those that tell
+        how sure they are ``intervals`` (:mod:`workers.evaluation.intervals`), as they were; of classifiers
         ``classes`` (name or ``macro`` → score → mean, low, high, cases), ``calibration`` (None where classes do not
         exclude each other) and ``cases`` (``case``, ``seconds``, ``probabilities`` and ``truth`` by class); of
         regressions ``values`` (name → score → …) and ``cases`` (``values`` and ``truth`` by name); of detectors
@@ -48,6 +52,8 @@ def evaluate(
     names = cases.part_of_split(contract, part) if part else None
     with HostPool(device) as pool:
         found = judge(folder, names, _Runner(contract, pool, told))
+    if calibrate:
+        found["calibrated"] = intervals.calibrate(contract, found["cases"], part)
     head = {"model": contract.name, "version": contract.version, "sha256": contract.digest}
     return {**head, "folder": str(folder), "part": part, **found}
 
@@ -102,11 +108,13 @@ def _of_segments(folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:
             )
             for segment in contract.segments
         }
-        rows.append({**row, "segments": by_segment})
+        measured = intervals.of_case(contract, output, truth, volume) if contract.uncertainty else {}
+        rows.append({**row, "segments": by_segment} | ({"measurements": measured} if measured else {}))
     summaries = {
         segment.name: scores.summary([row["segments"][segment.name] for row in rows]) for segment in contract.segments
     }
-    return {"segments": summaries, "cases": rows}
+    told_intervals = {"intervals": intervals.summary(contract, rows)} if contract.uncertainty else {}
+    return {"segments": summaries, **told_intervals, "cases": rows}
 
 
 def _of_values(output: ValueOutput, folder: Path, names: Names, runner: _Runner) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from monai.data import MetaTensor
 
 from dicom_node.archive.optimised import Options
 from dicom_node.errors import ContractError
-from workers.inference import faster, weights
+from workers.inference import faster, samples, weights
 from workers.inference.failures import innermost
 from workers.inference.ladder import Ladder
 from workers.inference.outputs import Array, Frame, collect
@@ -71,16 +71,19 @@ class Bundle:
         outputs: list[dict[str, Any]],
         options: Options = AS_IT_IS,
         exported: Path | None = None,
+        sampling: dict[str, Any] | None = None,
     ) -> None:
         """Load it; ``listed`` maps files of the bundle to their SHA-256, ``outputs`` are those of the contract.
 
         ``options``: how the networks are computed, if not as the bundle says; ``exported``: the file that they name.
+        With ``sampling`` (``method``, ``flips``, ``call``, and the ``outputs`` of a sample) each result has samples.
 
         Raises:
             ContractError: the configuration or the weights cannot be used; names the file and what is wrong.
         """
         self.device = device
         self._outputs = outputs
+        self._sampling = sampling
         self._file = folder / configuration
         parser = _parsed(folder, self._file, device)
         self._image_key = str(parser.get("image_key", "image"))
@@ -161,18 +164,18 @@ class Bundle:
             progress("inference")
             with _timed(seconds, "inference"), self._precision():
                 x = data[self._image_key][None].to(self.device)
-                found, rung = self._ladder.run(lambda: self._inferred(x), rung, progress)
-                data.update(found)
+                (found, drawn), rung = self._ladder.run(lambda: self._inferred(x), rung, progress)
                 self._wait()
             progress("postprocessing")
             with _timed(seconds, "postprocessing"):
-                before = data[self._pred_keys[0]]
-                data.update(before if isinstance(before, Mapping) else {})
-                data = self._postprocessing(data) if self._postprocessing else data
-                data = {_NETWORK: before, **data} if isinstance(data, Mapping) else data
                 shape = reference.image().shape[-reference.dimensions :]
                 frame = Frame(shape, reference.ras_affine, self._image_key)
-                arrays = collect(data, self._outputs, frame)
+                samples_of = self._sampling["outputs"] if self._sampling else []
+                arrays: dict[str, Array] = {}
+                for number, sample in enumerate(drawn):
+                    told = collect(self._finished(_own(data), sample), samples_of, frame)
+                    arrays |= {f"{number}/{name}": array for name, array in told.items()}
+                arrays |= collect(self._finished(data, found), self._outputs, frame)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return arrays, seconds, rung
@@ -187,7 +190,26 @@ class Bundle:
             raise faster.unfit("an ensemble is not exported")
         faster.export(self._networks[0], lambda: self.run(inputs, lambda step: None), file)
 
-    def _inferred(self, x: torch.Tensor) -> dict[str, Any]:
+    def _finished(self, data: dict[str, Any], found: dict[str, Any]) -> Any:
+        """What the postprocessing makes of what the networks found."""
+        data.update(found)
+        before = data[self._pred_keys[0]]
+        data.update(before if isinstance(before, Mapping) else {})
+        finished = self._postprocessing(data) if self._postprocessing else data
+        return {_NETWORK: before, **finished} if isinstance(finished, Mapping) else finished
+
+    def _inferred(self, x: torch.Tensor) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What the networks find, and samples of it where they are asked for."""
+        if self._sampling is None:
+            return self._passed(x), []
+        if call := self._sampling["call"]:
+            method = getattr(self._networks[0], call, None)
+            if method is None:
+                raise ContractError(f"the network has no method {call!r}", key="uncertainty.call")
+            return samples.called(_first(self._inferer(x, method)), call)
+        return samples.drawn(self._sampling, self._passed, x)
+
+    def _passed(self, x: torch.Tensor) -> dict[str, Any]:
         pairs = zip(self._pred_keys, self._networks, strict=True)
         return {key: _first(self._inferer(x, network)) for key, network in pairs}
 
@@ -298,6 +320,11 @@ def _tensor(volume: Input, name: str) -> MetaTensor:
     channels = 0 if volume.in_colour else "no_channel"
     meta = {"space": "RAS", "original_channel_dim": channels, "filename_or_obj": name}
     return MetaTensor(array, affine=torch.from_numpy(volume.ras_affine), meta=meta)
+
+
+def _own(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy whose images do not share with ``data`` the list of transforms that inverting takes from."""
+    return {key: value.clone() if isinstance(value, MetaTensor) else value for key, value in data.items()}
 
 
 def _with_channel(data: dict[str, Any]) -> dict[str, Any]:

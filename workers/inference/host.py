@@ -88,7 +88,9 @@ class Host:
         options, exported = Options(**order["options"]), order["exported"]
         file = Path(exported) if exported else None
         listed, outputs = order["weights"], order["outputs"]
-        self._bundle = bundle.Bundle(folder, order["configuration"], listed, chosen, outputs, options, file)
+        self._bundle = bundle.Bundle(
+            folder, order["configuration"], listed, chosen, outputs, options, file, order["sampling"]
+        )
         seconds = {"start": started - began, "load": time.perf_counter() - started}
         return {"is": "loaded", "versions": bundle.versions(chosen) | {"sandbox": str(level)}, "seconds": seconds}
 

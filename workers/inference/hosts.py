@@ -98,6 +98,7 @@ class HostProcess:
             "outputs": returns.orders(contract),
             "options": asdict(self._options),
             "exported": str(self._exported) if self._exported else None,
+            "sampling": returns.sampling(contract),
             "device": self._device,
             "scratch": str(self._scratch),
             "gpu_memory_mb": contract.resources.gpu_memory_mb,

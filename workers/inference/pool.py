@@ -22,6 +22,7 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.output import MaskOutput
 from dicom_node.errors import ModelOutOfMemory
 from workers import device as devices
+from workers.inference import returns
 from workers.inference.alignment import aligned
 from workers.inference.hosts import HostProcess, Watch
 from workers.inference.rungs import Rungs
@@ -41,6 +42,7 @@ class ModelOutput:
     arrays: Mapping[str, npt.NDArray[Any]]  # by output, as workers.inference.outputs names them
     timings: dict[str, float]  # seconds: start, load (0 when warm), transfer, preprocessing, inference, …, total
     versions: dict[str, str]  # torch, monai, numpy, device, sandbox; memory: where it did not suffice at first
+    samples: tuple[Mapping[str, npt.NDArray[Any]], ...] = ()  # of masks and values
 
     @property
     def label_map(self) -> npt.NDArray[np.uint8]:
@@ -51,8 +53,11 @@ class ModelOutput:
 
     def layers(self, contract: ModelContract) -> tuple[npt.NDArray[np.uint8], ...]:
         """Label maps, each uint8 (slice, row, column) on the grid of the first role's volume; 0 is background."""
-        masks = [output for output in contract.outputs if isinstance(output, MaskOutput)]
-        return tuple(layer for output in masks for layer in self.arrays[output.name])
+        return _layers(contract, self.arrays)
+
+    def sampled_layers(self, contract: ModelContract) -> tuple[tuple[npt.NDArray[np.uint8], ...], ...]:
+        """The label maps of each sample."""
+        return tuple(_layers(contract, sample) for sample in self.samples)
 
     def probabilities(self, contract: ModelContract) -> dict[int, npt.NDArray[np.float32]]:
         """Of the segments whose output keeps them, by number: (slice, row, column)."""
@@ -64,6 +69,11 @@ class ModelOutput:
                 contract.segment_numbers(output.segments), self.arrays[f"{output.name}/probabilities"], strict=True
             )
         }
+
+
+def _layers(contract: ModelContract, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[npt.NDArray[np.uint8], ...]:
+    masks = [output for output in contract.outputs if isinstance(output, MaskOutput)]
+    return tuple(layer for output in masks for layer in arrays[output.name])
 
 
 class HostPool:
@@ -141,7 +151,9 @@ class HostPool:
                 raise
             timings = dict.fromkeys(host.seconds, 0.0) if warm else host.seconds.copy()
         versions = host.versions | ({"memory": words} if words else {})
-        return ModelOutput(arrays, timings | seconds | {"total": time.monotonic() - began}, versions)
+        samples = tuple(returns.of_samples(arrays))
+        arrays = {name: array for name, array in arrays.items() if not name.partition("/")[0].isdigit()}
+        return ModelOutput(arrays, timings | seconds | {"total": time.monotonic() - began}, versions, samples)
 
     @contextmanager
     def exported(self, contract: ModelContract, volumes: Mapping[str, Volume]) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,22 @@ import numpy.typing as npt
 
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import labels_by_slice
-from dicom_node.domain.output import Activation, ClassOutput, MaskForm, MaskOutput, Output, RegionForm, RegionOutput
+from dicom_node.domain.output import (
+    Activation,
+    ClassOutput,
+    MaskForm,
+    MaskOutput,
+    Output,
+    RegionForm,
+    RegionOutput,
+    SampleMethod,
+    ValueOutput,
+)
 from dicom_node.errors import ModelOutputError
 
 Array = npt.NDArray[Any]
+
+_FEWEST_SAMPLES = 2
 
 
 def orders(contract: ModelContract) -> list[dict[str, Any]]:
@@ -46,12 +59,22 @@ def _order(contract: ModelContract, output: Output) -> dict[str, Any]:
     return {**common, **vector, "activation": str(activation)}
 
 
+def sampling(contract: ModelContract) -> dict[str, Any] | None:
+    """How a host is to yield samples beside the result; None: not at all."""
+    wanted = contract.uncertainty
+    if wanted is None or wanted.method is SampleMethod.THRESHOLDS:
+        return None
+    outputs = [_order(contract, output) for output in _sampled(contract)]
+    return {"method": str(wanted.method), "flips": list(wanted.flips), "call": wanted.call, "outputs": outputs}
+
+
 def checked(
     contract: ModelContract, told: Sequence[Sequence[Any]], data: bytes | bytearray, shape: tuple[int, int, int]
 ) -> dict[str, Array]:
     """The arrays in ``data``, of which the host ``told`` name, dtype and shape in order.
 
-    A host runs foreign code, so nothing it tells is taken on trust.
+    A host runs foreign code, so nothing it tells is taken on trust. The arrays of samples, where there are any, have
+    their number before the name: ``2/NAME``.
 
     Raises:
         ModelOutputError: reason ``output-shape`` or ``output-labels``.
@@ -68,7 +91,35 @@ def checked(
         flat = np.require(np.frombuffer(part, dtype=dtype), requirements="A")  # what stands before it may be odd
         arrays[str(name)] = flat.reshape([int(n) for n in dimensions])
         at += size
-    for output in contract.outputs:
+    _check(contract, contract.outputs, arrays, shape)
+    samples = of_samples(arrays)
+    if sampling(contract) and len(samples) < _FEWEST_SAMPLES:
+        raise _wrong("output-samples", f"{contract.name} returned {len(samples)} samples, which have no spread")
+    for sample in samples:
+        _check(contract, _sampled(contract), sample, shape)
+    return arrays
+
+
+def of_samples(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
+    """The arrays of each sample, by their names without its number."""
+    found: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        number, _, rest = name.partition("/")
+        if number.isdigit():
+            found.setdefault(number, {})[rest] = array
+    return list(found.values())
+
+
+def _sampled(contract: ModelContract) -> tuple[Output, ...]:
+    """The outputs that samples have: those something is measured of, without what is kept of them."""
+    masks = (replace(output, keep=False) for output in contract.outputs if isinstance(output, MaskOutput))
+    return (*masks, *(output for output in contract.outputs if isinstance(output, ValueOutput)))
+
+
+def _check(
+    contract: ModelContract, outputs: Sequence[Output], arrays: Mapping[str, Array], shape: tuple[int, int, int]
+) -> None:
+    for output in outputs:
         for name, wanted in _wanted(output, shape).items():
             if name not in arrays:
                 raise _wrong("output-shape", f"{contract.name} returned no {name}")
@@ -77,7 +128,6 @@ def checked(
                 raise _wrong("output-shape", f"{contract.name} returned {name} in the shape {found}, not {wanted}")
         if isinstance(output, MaskOutput):
             _check_labels(contract, output, arrays[output.name])
-    return arrays
 
 
 def expected_bytes(contract: ModelContract, shape: tuple[int, int, int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,14 @@ def _whether_found(output: RegionOutput, counts: list[int]) -> Iterator[Classifi
         yield Classification(spec.name, output.name, spec.concept, presence, None, output.site, reason, output.source)
 
 
-def values(contract: ModelContract, arrays: Mapping[str, Array]) -> tuple[Measurement, ...]:
-    """The numbers of regressions, of the series as a whole.
+def values(contract: ModelContract, arrays: Mapping[str, Array], *, bounded: bool = True) -> tuple[Measurement, ...]:
+    """The numbers of regressions, of the series as a whole; ``bounded``: within the bounds of the contract.
 
     Raises:
         ModelOutputError: ``output-range``: a value lies outside the bounds of the contract.
     """
     return tuple(
-        _value(contract, spec, float(number))
+        _value(contract, spec if bounded else replace(spec, at_least=None, at_most=None), float(number))
         for output in contract.outputs
         if isinstance(output, ValueOutput)
         for spec, number in zip(output.values, arrays[output.name], strict=True)

@@ -83,3 +83,8 @@ ANY_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 def coded(code: Code) -> Any:
     """The code as highdicom takes it."""
     return hd.sr.CodedConcept(code.value, code.scheme, code.meaning, code.version)
+
+
+# Properties of a measurement (TID 310).
+UPPER_UNCERTAINTY = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
+LOWER_UNCERTAINTY = Code("371885007", "SCT", "-, range of lower measurement uncertainty")

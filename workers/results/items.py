@@ -29,11 +29,12 @@ def site(where: Code, modifier: Code | None) -> Any:
 
 
 def measurement(found: Measurement, contract: ModelContract) -> Any:
-    """A number with its unit; how it was taken stands in the parameters of its algorithm (TID 4019)."""
+    """A number with its unit; how it was taken and how sure it is stands in its algorithm's parameters (TID 4019)."""
+    told = [found.method, found.uncertainty.method if found.uncertainty else ""]
     algorithm = hd.sr.AlgorithmIdentification(
         name=f"{contract.name} {found.name}",
         version=contract.version,
-        parameters=[found.method] if found.method else None,
+        parameters=[words for words in told if words] or None,
     )
     return hd.sr.Measurement(
         name=coded(found.concept),
@@ -41,7 +42,34 @@ def measurement(found: Measurement, contract: ModelContract) -> Any:
         unit=coded(found.unit),
         derivation=coded(found.derivation) if found.derivation else None,
         algorithm_id=algorithm,
+        properties=_uncertainty(found) if found.uncertainty else None,
     )
+
+
+def _uncertainty(found: Measurement) -> Any:
+    """How far above and below the value its interval reaches, in its own unit (TID 310).
+
+    The class of highdicom is told of them item by item: it would write them without a unit.
+    """
+    properties = hd.sr.MeasurementProperties()
+    for name, width in widths(found).items():
+        properties.append(
+            hd.sr.NumContentItem(
+                name=coded(name),
+                value=width,
+                unit=coded(found.unit),
+                relationship_type=hd.sr.RelationshipTypeValues.HAS_PROPERTIES,
+            )
+        )
+    return properties
+
+
+def widths(found: Measurement) -> dict[Code, float]:
+    """How far the interval of a measurement reaches above and below its value."""
+    told = found.uncertainty
+    if told is None:
+        return {}
+    return {codes.UPPER_UNCERTAINTY: told.high - found.value, codes.LOWER_UNCERTAINTY: found.value - told.low}
 
 
 def no_number(found: Measurement) -> Any:

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain.finding import Code, Findings, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
-from workers.results import codes, regions, source
+from workers.results import codes, items, regions, source
 from workers.results import readback_masks as masks
 from workers.results.readback_masks import wrong
 from workers.results.records import Kind, ResultObject
@@ -29,6 +29,7 @@ _COORDINATE_TOLERANCE_MM = 1e-3  # Graphic Data (0070,0022) is FL
 
 # A concept as it is compared: value and scheme; meanings are words.
 _Concept = tuple[str, str]
+_UNCERTAINTIES = frozenset((code.value, code.scheme) for code in (codes.UPPER_UNCERTAINTY, codes.LOWER_UNCERTAINTY))
 _Measured = dict[tuple[object, ...], list[float]]
 
 
@@ -220,7 +221,10 @@ def _compare_measurements(measured: _Measured, numbers: Iterable[tuple[object, M
     for over, found in numbers:
         if math.isfinite(found.value):
             derivation = _key(found.derivation) if found.derivation else None
-            expected[(over, _key(found.concept), _key(found.unit), derivation)].append(found.value)
+            what = _key(found.concept), _key(found.unit), derivation
+            expected[(over, *what)].append(found.value)
+            for name, width in items.widths(found).items():
+                expected[(over, what, _key(name))].append(width)
     for which in {*measured, *expected}:
         if not _same(measured[which], expected[which]):
             raise wrong("SR", f"its measurement {which} is {measured[which]}, not {expected[which]}")
@@ -261,6 +265,11 @@ def _measurements(group: Sequence[Dataset]) -> Iterator[tuple[tuple[object, ...]
             measured = item.MeasuredValueSequence[0]
             unit = _concept(measured.MeasurementUnitsCodeSequence[0])
             yield (_name(item), unit, derivation), float(measured.NumericValue)
+            for part in item.get("ContentSequence", ()):
+                if part.ValueType == "NUM" and _name(part) in _UNCERTAINTIES:  # beside the number it is of
+                    width = part.MeasuredValueSequence[0]
+                    own = _concept(width.MeasurementUnitsCodeSequence[0])
+                    yield ((_name(item), own, derivation), _name(part)), float(width.NumericValue)
 
 
 def _evaluations(group: Sequence[Dataset]) -> Iterator[tuple[_Concept, _Concept]]:

@@ -38,12 +38,17 @@ class Ensemble(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Probabilities (1, 3, W, H, D) of an image in RAS (1, 1, W, H, D) at 1 mm, normalised and padded."""
-        turned = self.posture(image)
-        return torch.flip(weighed(self.mean(torch.flip(image, turned))), turned)
+        return self.with_samples(image)["pred"]
 
-    def mean(self, image: torch.Tensor) -> torch.Tensor:
+    def with_samples(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``pred`` as ``forward`` gives it, and ``samples``: those of each member and view, (1, sample, 3, W, H, D)."""
+        turned = self.posture(image)
+        views = self.views(torch.flip(image, turned))
+        samples = torch.stack([torch.flip(weighed(view), turned) for view in views], dim=1)
+        return {"pred": torch.flip(weighed(self.mean(views)), turned), "samples": samples}
+
+    def mean(self, views: Sequence[torch.Tensor]) -> torch.Tensor:
         """Mean probability over the views of an image; both kinds of network count alike."""
-        views = self.views(image)
         shares = [1.0 / self.folds.count(fold) for fold in self.folds] * (len(views) // len(self.folds))
         summed = torch.stack([share * view for share, view in zip(shares, views, strict=True)]).sum(0)
         return summed / sum(shares)

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from result_cases import (
     series,
 )
 
-from dicom_node.domain.finding import Evaluation, Findings, Presence
+from dicom_node.domain.finding import Evaluation, Findings, Presence, Uncertainty
 from workers.results.encode import encode
 from workers.results.readback import check
 
@@ -152,6 +153,13 @@ def test_the_validators_find_no_error_in_several_orders_of_a_de_identified_study
     present = Evaluation("emphysema", EMPHYSEMA, Presence.PRESENT, LUNG, (1, 2), "LAA-950 is 12 %.", "A paper.")
     findings = findings_on(images, evaluations=(present,), measurements=())
     assert_valid(*write(images, findings, tmp_path))
+
+
+def test_the_validators_find_no_error_in_the_interval_of_a_number(tmp_path: Path) -> None:
+    images = series()
+    told = Uncertainty(12.5, 1200.25, 1260.0, 0.9, "Standard deviation over 12 views")
+    measurements = tuple(replace(found, uncertainty=told) for found in findings_on(images).measurements)
+    assert_valid(*write(images, findings_on(images, measurements=measurements), tmp_path))
 
 
 @pytest.mark.parametrize("which", WITHOUT_SEGMENTS)

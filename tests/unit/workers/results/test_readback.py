@@ -20,7 +20,7 @@ from result_cases import (
     series,
 )
 
-from dicom_node.domain.finding import Evaluation, Findings, Presence
+from dicom_node.domain.finding import Evaluation, Findings, Presence, Uncertainty
 from dicom_node.errors import ResultError
 from workers.results.encode import encode
 from workers.results.readback import check
@@ -231,3 +231,28 @@ def test_a_detection_that_lies_elsewhere_is_found_out() -> None:
 
     with pytest.raises(ResultError, match="nodule 1 lies elsewhere"):
         check(objects, replace(found, detections=(moved, DETECTIONS[1])), series(6))
+
+
+def test_the_interval_of_a_number_is_written_in_its_unit_and_compared() -> None:
+    told = Uncertainty(12.5, 1200.25, 1260.0, 0.9, "Standard deviation over 12 views")
+    images = series()
+    volume, *rest = findings_on(images).measurements
+    findings = findings_on(images, measurements=(replace(volume, uncertainty=told), *rest))
+    seg, sr = encode(findings, contract(), images, CONTEXT)
+    check((seg, sr), findings, images)
+
+    number = first(pydicom.dcmread(BytesIO(sr.data)), 0, "NUM", "118565006")
+    properties = {
+        item.ConceptNameCodeSequence[0].CodeValue: item.MeasuredValueSequence[0]
+        for item in number.ContentSequence
+        if item.ValueType == "NUM"
+    }
+    assert float(properties["371886008"].NumericValue) == pytest.approx(told.high - volume.value)
+    assert float(properties["371885007"].NumericValue) == pytest.approx(volume.value - told.low)
+    assert {item.MeasurementUnitsCodeSequence[0].CodeValue for item in properties.values()} == {"ml"}
+
+    with pytest.raises(ResultError, match="its measurement"):
+        check((seg, sr), findings_on(images), images)
+    with pytest.raises(ResultError, match="its measurement"):
+        wider = replace(volume, uncertainty=replace(told, high=1300.0))
+        check((seg, sr), findings_on(images, measurements=(wider, *rest)), images)
