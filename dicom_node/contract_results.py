@@ -14,10 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dicom_node.contract_tables import ChannelsTable, OutputTable, Path, Table
-from dicom_node.domain.output import Calibration, Encoding, SampleMethod, UncertaintySpec
+from dicom_node.domain.output import CALIBRATION, Calibration, Encoding, SampleMethod, UncertaintySpec
 from dicom_node.errors import ContractError
-
-CALIBRATION = "configs/calibration.json"
 
 
 class ResultTable(Table):

@@ -130,6 +130,9 @@ class RegionOutput:
 Output = MaskOutput | ClassOutput | ValueOutput | RegionOutput
 
 
+CALIBRATION = "configs/calibration.json"  # of a bundle: what its intervals were calibrated by
+
+
 class SampleMethod(StrEnum):
     """What a model yields several times of the same images, so that a measurement has a spread."""
 

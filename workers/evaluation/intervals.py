@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.contract_results import CALIBRATION
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.output import Calibration
+from dicom_node.domain.output import CALIBRATION, Calibration
 from dicom_node.errors import InputError
 from workers.inference import uncertainty
 from workers.inference.measurements import measure
