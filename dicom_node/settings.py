@@ -81,6 +81,15 @@ class WebSettings(Section):
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    ohif_port: Port = 8081  # of OHIF and the DICOMweb it reads, once it is installed
+    viewer_url: str = ""  # of the PACS's own viewer; {study} stands for the Study Instance UID
+
+    @field_validator("viewer_url")
+    @classmethod
+    def _is_a_page(cls, address: str) -> str:
+        if address and not (address.startswith(("https://", "http://")) and "{study}" in address):
+            raise ValueError("Input should be an address such as 'https://pacs.example.org/view?study={study}'")
+        return address
 
 
 class DatabaseSettings(Section):

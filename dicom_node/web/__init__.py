@@ -1,9 +1,12 @@
-"""Pages and API of the node, which read the ledger and change nothing; and the door for objects over HTTP.
+"""Pages and API of the node, and the doors for objects over HTTP.
 
     app       the application put together, and served until told to stop
     guard     what every answer carries, and which host names are answered
     health    /healthz, /readyz, /metrics
     pages     / and /studies/{uid}, rendered from ``templates/``
+    results   what the page of a study shows of each result
+    slices    images with the outlines of what was found
+    actions   what a person may do from the pages; assess: what they say of a result
     api       /api/v1/…: the same plain data as ``--json``
     stow      /dicom-web/studies, to ``dicom_node.reception.stow``
     dicomweb  /dicom-web/…: search and retrieval

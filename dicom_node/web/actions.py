@@ -72,7 +72,7 @@ def router(sources: Sources, door: Door) -> APIRouter:
 
     @routes.post("/{what}/{number}/{action}")
     async def act(request: Request, what: str, number: int, action: str) -> RedirectResponse:
-        form = await _form(request)
+        form = await form_of(request)
         door.admit(request, form.get("token", ""))
         found = ACTIONS.get((what, action))
         if found is None:
@@ -84,11 +84,11 @@ def router(sources: Sources, door: Door) -> APIRouter:
     return routes
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Fields of a form, each once."""
+async def form_of(request: Request, longest: int = LONGEST_FORM) -> dict[str, str]:
+    """Fields of a form of at most ``longest`` bytes, each once."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LONGEST_FORM:
+        if len(body) > longest:
             raise HTTPException(413, "This form is too long.")
     return dict(parse_qsl(body.decode("ascii", errors="replace")))

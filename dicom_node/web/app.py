@@ -19,7 +19,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
-from dicom_node.web import actions, api, guard, health, pages, stow
+from dicom_node.web import actions, api, assess, guard, health, pages, slices, stow
 from dicom_node.web.dicomweb import routes as dicomweb
 from dicom_node.web.sources import Sources
 
@@ -45,8 +45,11 @@ def create_app(
     app.include_router(stow.router(settings))
     app.include_router(dicomweb.router(sources))
     door = actions.Door(settings.web.host)
+    app.include_router(assess.router(sources, door))
     app.include_router(actions.router(sources, door))
-    app.include_router(pages.router(sources, door))
+    viewer = slices.Viewer(sources)
+    app.include_router(slices.router(sources, viewer))
+    app.include_router(pages.router(sources, door, viewer))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     pages.add_error_pages(app)
     app.add_middleware(guard.Guard, host=settings.web.host)

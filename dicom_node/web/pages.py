@@ -1,4 +1,4 @@
-"""The pages: all studies, one study. Plain HTML, no script."""
+"""The pages: all studies, one study. Plain HTML; the only script scrolls through slices, and may be missing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from dicom_node.archive import overview
 from dicom_node.domain.wording import day, number, took
 from dicom_node.errors import DicomNodeError
+from dicom_node.web import results
 from dicom_node.web.actions import Door
+from dicom_node.web.slices import Viewer
 from dicom_node.web.sources import Sources
 
 PER_PAGE = 25
@@ -32,7 +34,7 @@ _environment = Environment(
 _environment.filters.update(day=day, number=number, took=took)
 
 
-def router(sources: Sources, door: Door) -> APIRouter:
+def router(sources: Sources, door: Door, viewer: Viewer) -> APIRouter:
     """The routes."""
     routes = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
     zone = ZoneInfo(sources.settings.node.time_zone) if sources.settings.node.time_zone else None
@@ -59,14 +61,17 @@ def router(sources: Sources, door: Door) -> APIRouter:
         )
 
     @routes.get("/studies/{study_uid}")
-    def study(study_uid: str) -> str:
+    def study(request: Request, study_uid: str) -> str:
         told = sources.story(study_uid)
         if told is None:
             raise HTTPException(404, f"There is no study with the Study Instance UID {study_uid}.")
         bars = stage_bars(told["stages"])
         tables = {job["id"]: measurement_table(job["measurements"]) for job in told["jobs"]}
         items = sources.items(told["id"])
-        return _render("study.html", zone, study=told, bars=bars, tables=tables, items=items, token=door.token)
+        more = results.of_study(sources, viewer, told)
+        shown = {"study": told, "bars": bars, "tables": tables, "items": items, "token": door.token}
+        links = results.links(sources.settings, study_uid, request.url)
+        return _render("study.html", zone, **shown, results=more, links=links)
 
     return routes
 
