@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from dicom_node.peer_settings import Section
+from dicom_node.peer_settings import Port, Section
 
 
 class IdentifierSettings(Section):
@@ -15,6 +16,57 @@ class IdentifierSettings(Section):
 
     system: Annotated[str, Field(min_length=1)]  # FHIR identifier.system, or HL7 assigning authority (CX-4)
     issuer: Annotated[str, Field(min_length=1, max_length=64)]  # Issuer of Patient ID (0010,0021)
+
+
+class ServerSettings(Section):
+    """``[[ehr.servers]]``: a FHIR server that is asked for the record when a model needs it."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$")]  # its base, up to what stands before /Patient
+    release: Literal["R4", "R4B", "R5"] = "R4"
+    deadline_seconds: Annotated[float, Field(gt=0, le=600)] = 10.0  # for everything of one patient
+    auth: Literal["none", "smart"] = "none"  # smart: SMART Backend Services
+    token_url: Annotated[str, Field(pattern=r"^(https?://[^\s?#@]+)?$")] = ""  # of smart
+    client_id: str = ""  # likewise
+    key: Annotated[Path, Field(strict=False)] | None = None  # PEM: the private key, without a passphrase
+    key_id: str = ""  # kid of the key registered with the server
+    algorithm: Literal["ES384", "RS384"] = "ES384"
+    scope: str = "system/*.read"
+    ca: Annotated[Path, Field(strict=False)] | None = None  # PEM: who signs the server's certificate
+
+    @model_validator(mode="after")
+    def _can_prove_who_we_are(self) -> ServerSettings:
+        for key in ("token_url", "client_id", "key"):
+            if bool(getattr(self, key)) != (self.auth == "smart"):
+                raise ValueError(f"@{key}@goes with auth = 'smart', which needs it")
+        return self
+
+    def anchored(self, folder: Path) -> ServerSettings:
+        """The same, with relative paths counted from ``folder``."""
+        files = {name: path for name in ("key", "ca") if (path := getattr(self, name)) is not None}
+        return self.model_copy(update={name: (folder / path.expanduser()).resolve() for name, path in files.items()})
+
+
+class Hl7Settings(Section):
+    """``[ehr.hl7]``: where HL7 v2 messages are listened for, over MLLP."""
+
+    host: str = "127.0.0.1"
+    port: Port = 2575
+    tls: bool = False  # with the certificate of [tls], which may ask senders for theirs
+    addresses: tuple[str, ...] = Field(default=(), strict=False)  # networks senders may call from; empty: anywhere
+    maximum_bytes: Annotated[int, Field(ge=1024)] = 20_000_000  # of one message
+    maximum_connections: Annotated[int, Field(ge=1)] = 20
+    idle_seconds: Annotated[float, Field(gt=0)] = 3600.0  # silence of a connection
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            try:
+                ipaddress.ip_network(address, strict=False)
+            except ValueError as error:
+                raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
+        return addresses
 
 
 class EhrSettings(Section):
@@ -25,6 +77,8 @@ class EhrSettings(Section):
         ""  # of patient IDs of images that name none; empty: not known
     )
     mapping: Annotated[Path, Field(strict=False)] | None = None  # features of the site's own, beside those shipped
+    servers: tuple[ServerSettings, ...] = Field(default=(), strict=False)
+    hl7: Hl7Settings | None = None  # None: nobody listens
 
     @field_validator("identifiers")
     @classmethod
@@ -41,4 +95,6 @@ class EhrSettings(Section):
 
     def anchored(self, folder: Path) -> EhrSettings:
         """The same, with relative paths counted from ``folder``."""
-        return self.model_copy(update={"mapping": self.mapping and (folder / self.mapping.expanduser()).resolve()})
+        mapping = self.mapping and (folder / self.mapping.expanduser()).resolve()
+        servers = tuple(server.anchored(folder) for server in self.servers)
+        return self.model_copy(update={"mapping": mapping, "servers": servers})

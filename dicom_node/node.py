@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -40,7 +40,9 @@ from dicom_node.reception.digester import Digester
 from dicom_node.reception.hints import HintListener
 from dicom_node.reception.indexer import Indexer
 from dicom_node.rules.match import RuleSet
-from dicom_node.settings import Configuration
+from dicom_node.settings import Configuration, Settings
+from dicom_node.sidecars.ehr.mapping import load as load_mapping
+from dicom_node.sidecars.ehr.pull import Puller
 from dicom_node.sidecars.gather import Gatherer
 from dicom_node.web.app import serve_web
 
@@ -201,7 +203,7 @@ class Node:
             resting("completion", watch.tick, LONGEST_PAUSE_S, watch.due_s),
             resting("counts", counter.tick),
             resting("planner", planner.tick, IDLE_PAUSE_S / 2),
-            resting("gather", Gatherer(settings.ehr, self.database, contracts).tick),
+            resting("gather", Gatherer(settings.ehr, self.database, contracts, self._ask(settings)).tick),
             resting("orders", worklist.tick),
             resting("reconciler", reconciler.tick),
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
@@ -215,6 +217,12 @@ class Node:
             for stage in self.stages:
                 if stage.name not in IN_EVERY_NODE:
                     stage.turn = Turn(self.database, stage.name)
+
+    def _ask(self, settings: Settings) -> Callable[[str, str, Collection[str]], str] | None:
+        """Asks the servers of the record; None: there are none."""
+        mapping = load_mapping(settings.ehr.mapping)
+        store = ObjectStore(settings.node.data_dir)
+        return Puller(settings.ehr, self.database, store, mapping).ask if settings.ehr.servers else None
 
     def run(self, stop: threading.Event) -> None:
         """Run every stage and the pages until ``stop``."""

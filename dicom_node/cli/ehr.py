@@ -47,6 +47,34 @@ def import_(
         raise typer.Exit(1)
 
 
+@commands.command()
+def pull(
+    context: typer.Context,
+    patient: Annotated[str, typer.Argument(metavar="PATIENT", help="Patient ID.")],
+    issuer: Annotated[str, typer.Option(help="Who issued it. Default: ehr.default_issuer.")] = "",
+    server: Annotated[str, typer.Option(help="Name of one of [[ehr.servers]]. Default: all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Ask the servers of the record for one patient, and take in what the mapping takes."""
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.sidecars.ehr.importer import Report, as_plain
+    from dicom_node.sidecars.ehr.mapping import load
+    from dicom_node.sidecars.ehr.pull import Puller
+
+    settings = access.configuration(context).settings
+    chosen = [each for each in settings.ehr.servers if server in ("", each.name)]
+    if not chosen:
+        raise typer.BadParameter("there is no such server in [[ehr.servers]]" if server else "[[ehr.servers]] is empty")
+    report = Report()
+    with access.opened(settings) as database:
+        puller = Puller(settings.ehr, database, ObjectStore(settings.node.data_dir), load(settings.ehr.mapping))
+        for each in chosen:
+            report.add(puller.pull(each, issuer or settings.ehr.default_issuer, patient))
+    output.show(as_plain(report), as_json, _print)
+    if report.refused or not report.resources:
+        raise typer.Exit(1)
+
+
 def _print(told: dict[str, Any]) -> None:
     output.write(
         f"{told['features']} features of {told['patients']} patients are new or changed, from {told['resources']} "

@@ -30,6 +30,7 @@ from dicom_node.cli import (
     results,
     rules,
     run,
+    sidecar,
     studies,
 )
 from dicom_node.errors import ConfigurationError, DicomNodeError
@@ -83,6 +84,7 @@ def _globals(
 for _module in (
     init,
     run,
+    sidecar,
     demo,
     check,
     import_,

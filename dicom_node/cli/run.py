@@ -59,11 +59,11 @@ def run_acceptor(
     from dicom_node.reception.acceptor import run_acceptor as accept
 
     settings = _configuration(context).settings
-    _log("acceptor" if name == "a0" else f"acceptor-{name}", settings)
+    log_to("acceptor" if name == "a0" else f"acceptor-{name}", settings)
     # The lock lies beside the objects, which several nodes may share.
     folder = Places(settings.node.data_dir).objects / name
     with only_process(settings.node.data_dir, f"acceptor {name}", folder=folder):
-        accept(settings, name, _stop_on_signals())
+        accept(settings, name, stop_on_signals())
 
 
 def run_node(context: typer.Context) -> None:
@@ -73,8 +73,8 @@ def run_node(context: typer.Context) -> None:
     from dicom_node.node import Node
 
     configuration = _configuration(context)
-    _log("node", configuration.settings)
-    stop = _stop_on_signals()
+    log_to("node", configuration.settings)
+    stop = stop_on_signals()
     with only_process(configuration.settings.node.data_dir, "node"):
         node = Node(configuration)
         watcher = threading.Thread(target=follow, args=(node.database, stop), name="live", daemon=True)
@@ -91,7 +91,7 @@ def _configuration(context: typer.Context) -> Configuration:
 def _supervise(configuration: Configuration, *, workers: bool) -> int:
     from dicom_node.supervisor import Supervisor
 
-    _log("supervisor", configuration.settings)
+    log_to("supervisor", configuration.settings)
     return Supervisor(programs(configuration, workers=workers)).run()
 
 
@@ -117,6 +117,8 @@ def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
     for name in (f"{begin}a{number}" for number in range(settings.node.acceptors)):
         accept = [*this, "run-acceptor", "--name", name]
         found.append(Program(f"acceptor {name}", accept, environment, pulse_s=ACCEPTOR_PULSE_S))
+    if settings.ehr.hl7 is not None:
+        found.append(Program("sidecar ehr", [*this, "sidecar", "ehr"], environment))
     if workers:
         found += _worker_programs(settings, environment)
     return found
@@ -144,14 +146,16 @@ def _environment(configuration: Configuration) -> dict[str, str]:
     return {CONFIGURATION_VARIABLE: str(file)} if file else {}
 
 
-def _log(process: str, settings: Settings) -> None:
+def log_to(process: str, settings: Settings) -> None:
+    """Write this process's log to a file of its name."""
     from dicom_node import logs
     from dicom_node.archive.places import Places
 
     logs.configure(process, file=Places(settings.node.data_dir).logs / f"{process}.jsonl")
 
 
-def _stop_on_signals() -> threading.Event:
+def stop_on_signals() -> threading.Event:
+    """Set when the process is told to end."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

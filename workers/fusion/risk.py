@@ -31,6 +31,7 @@ class Given:
     matched: bool
     reason: str  # why the record is, or is not, that of the images
     values: Mapping[str, Feature]
+    trouble: str = ""  # what of the record could not be asked for
 
     @classmethod
     def of(cls, told: Mapping[str, Any] | None) -> Given:
@@ -46,7 +47,8 @@ class Given:
         values = [Feature.from_json(each) for each in told["values"]]
         match = told["match"]
         at = datetime.fromisoformat(told["at"])
-        return cls(at, bool(match["matched"]), match["reason"], {each.name: each for each in values})
+        named = {each.name: each for each in values}
+        return cls(at, bool(match["matched"]), match["reason"], named, match.get("trouble", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ def _why(spec: FeatureSpec, given: Given) -> str:
 def _notes(contract: ModelContract, given: Given, inputs: Mapping[str, Value]) -> list[str]:
     """The record that was used, and each input in a line of its own."""
     used = "The patient's record was used" if given.matched else "The patient's record was not used"
-    return [f"{used}: {given.reason}.", *(_line(spec, given, inputs) for spec in contract.features)]
+    asked = [f"Not all of the record could be asked for: {given.trouble}."] if given.trouble else []
+    return [f"{used}: {given.reason}.", *asked, *(_line(spec, given, inputs) for spec in contract.features)]
 
 
 def _line(spec: FeatureSpec, given: Given, inputs: Mapping[str, Value]) -> str:

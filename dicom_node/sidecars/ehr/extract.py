@@ -104,21 +104,9 @@ def _value(made: _Draft, part: Mapping[str, Any], status: str) -> Feature:
         return made.rejected("it holds no number", status)
     if quantity.get("comparator"):
         return made.rejected(f"it is a bound, {quantity['comparator']}{quantity['value']}, not a value", status)
-    return quantity_of(made, float(quantity["value"]), str(quantity.get("code") or quantity.get("unit") or ""), status)
-
-
-def quantity_of(made: _Draft, value: float, unit: str, status: str) -> Feature:
-    """A number in the feature's own unit, or why it is none."""
-    entry = made.entry
-    if unit not in entry.units:
-        return made.rejected(f"its unit is {unit or 'not told'}, none of {', '.join(entry.units)}", status)
-    factor, offset = entry.units[unit]
-    converted = value if (factor, offset) == (1, 0) else value * factor + offset
-    if entry.at_least is not None and converted < entry.at_least:
-        return made.rejected(f"{converted:g} {entry.unit} is not plausible: below {entry.at_least:g}", status)
-    if entry.at_most is not None and converted > entry.at_most:
-        return made.rejected(f"{converted:g} {entry.unit} is not plausible: above {entry.at_most:g}", status)
-    return made.present(converted, entry.unit, status)
+    told = str(quantity.get("code") or quantity.get("unit") or "")
+    value, unit, why = made.entry.converted(float(quantity["value"]), told)
+    return made.rejected(why, status) if value is None else made.present(value, unit, status)
 
 
 def _answer(made: _Draft, part: Mapping[str, Any], status: str) -> Feature:

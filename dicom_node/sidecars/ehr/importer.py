@@ -37,6 +37,12 @@ class Report:
     rejected: int = 0  # features that were told and cannot be used
     refused: list[Refusal] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Count another one in."""
+        for name in ("files", "known", "patients", "resources", "other", "features", "rejected"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.refused += other.refused
+
 
 class Importer:
     """Takes documents in. For one thread."""
@@ -70,6 +76,10 @@ class Importer:
             if data is not None:
                 self.document(data, file.name)
         return self.report
+
+    def knows(self, reference: str) -> bool:
+        """Whether a patient has a number of the site's issuers."""
+        return reference in self._numbers
 
     def document(self, data: bytes, name: str) -> None:
         """Take in one document, durably; what it says of patients nobody knows is refused."""

@@ -86,6 +86,18 @@ class Source:
             for own, wanted in self.codes
         )
 
+    def converted(self, value: float, unit: str) -> tuple[float | None, str, str]:
+        """A number in the feature's own unit, that unit, and why it is none: its unit, or not plausible."""
+        if unit not in self.units:
+            return None, self.unit, f"its unit is {unit or 'not told'}, none of {', '.join(self.units)}"
+        factor, offset = self.units[unit]
+        found = value if (factor, offset) == (1, 0) else value * factor + offset
+        if self.at_least is not None and found < self.at_least:
+            return None, self.unit, f"{found:g} {self.unit} is not plausible: below {self.at_least:g}"
+        if self.at_most is not None and not found <= self.at_most:
+            return None, self.unit, f"{found:g} {self.unit} is not plausible: above {self.at_most:g}"
+        return found, self.unit, ""
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureMapping:

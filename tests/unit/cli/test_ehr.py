@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from commands import RunCommand
 from fhir_records import MRN, bundle, observation, patient
+from fhir_server import FhirServer
 from studies_of_results import Clinic
 
 from dicom_node.archive.database import Database
@@ -58,3 +59,14 @@ def test_what_is_wrong_is_said(run: RunCommand, clinic: Clinic, folder: Path) ->
     assert run("ehr", "import", str(folder), "--release", "R3").status == 2
     assert run("ehr", "import", str(folder), "--source", "a/b").status == 2
     assert run("patients", "show", "NOBODY").status == 1
+
+
+def test_a_server_is_asked_for_a_patient(run: RunCommand, clinic: Clinic, folder: Path) -> None:
+    assert run("ehr", "pull", "SYN-1").status == 2
+    with FhirServer([patient("SYN-1"), observation("33914-3", 88, "mL/min/{1.73_m2}")]) as server:
+        settings = folder / "dicom-node.toml"
+        settings.write_text(settings.read_text() + f'[[ehr.servers]]\nname = "epic"\nurl = "{server.url}"\n')
+        assert run("ehr", "pull", "SYN-1", "--server", "other").status == 2
+        told = run("ehr", "pull", "SYN-1", "--json")
+        assert (told.status, told.json["patients"], told.json["features"]) == (0, 1, 3)
+        assert run("ehr", "pull", "NOBODY").status == 1

@@ -1,0 +1,69 @@
+"""The process that listens for HL7 messages: MLLP to the ledger, one message after the other on each connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from zoneinfo import ZoneInfo
+
+from dicom_node.archive.database import Database
+from dicom_node.archive.files import ObjectStore
+from dicom_node.dimse.tls import server_context
+from dicom_node.errors import ConfigurationError
+from dicom_node.exchange.mllp import Limits, Listener
+from dicom_node.settings import Settings
+from dicom_node.sidecars.ehr.mapping import load
+from dicom_node.sidecars.ehr.messages import Messages
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2  # for a stop
+
+
+def run(settings: Settings, stop: threading.Event) -> None:
+    """Listen until ``stop``.
+
+    Raises:
+        ConfigurationError: the mapping, a certificate or the port cannot be used.
+    """
+    database = Database(settings.database.url, settings.node.data_dir)
+    try:
+        asyncio.run(serve(settings, database, stop))
+    finally:
+        database.close()
+
+
+async def serve(
+    settings: Settings, database: Database, stop: threading.Event, started: threading.Event | None = None
+) -> None:
+    """Listen until ``stop``; ``started`` is set when a sender may come."""
+    told = settings.ehr.hl7
+    if told is None:
+        raise ConfigurationError("is not there; nobody knows where to listen", key="ehr.hl7")
+    context = server_context(settings.tls) if told.tls else None
+    if told.tls and context is None:
+        raise ConfigurationError("needs tls.certificate and tls.key", key="ehr.hl7.tls")
+    zone = ZoneInfo(settings.node.time_zone or "UTC")
+    store = ObjectStore(settings.node.data_dir)
+    messages = Messages(settings.ehr, database, store, load(settings.ehr.mapping), zone)
+    limits = Limits(told.maximum_bytes, told.maximum_connections, told.idle_seconds, told.addresses)
+
+    async def answer(data: bytes) -> bytes:
+        return await asyncio.to_thread(messages.answer, data)  # writes to the disk, and must not hold up others
+
+    listener = Listener(answer, messages.refuse, limits)
+    try:
+        port = await listener.start(told.host, told.port, context)
+    except OSError as error:
+        raise ConfigurationError(
+            f"port {told.port} cannot be opened: {error.strerror}", key="ehr.hl7.port", remedy="choose another"
+        ) from error
+    log.info("listening for HL7 on port %d", port)
+    if started is not None:
+        started.set()
+    try:
+        while not stop.is_set():
+            await asyncio.sleep(_LOOK_S)
+    finally:
+        await listener.close()

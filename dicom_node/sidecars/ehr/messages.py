@@ -1,0 +1,219 @@
+"""HL7 messages -> ledger: who a patient is, merges that results follow, and observations as features.
+
+Whatever is taken stands in the ledger, durably, before the answer is AA. The same message again changes nothing. AE: it
+cannot be used; AR: it is not of a kind that is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+
+from dicom_node.archive import identities
+from dicom_node.archive.database import Database
+from dicom_node.archive.features import Features, NewDocument, PatientRecord, keep
+from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.identities import IdentityEvent, Kind, Patient
+from dicom_node.domain.feature import BIRTH_DATE, SEX, Feature, FeatureState
+from dicom_node.ehr_settings import EhrSettings
+from dicom_node.errors import DicomNodeError, InputError, LedgerError
+from dicom_node.exchange import hl7v2
+from dicom_node.exchange.hl7v2 import Message, Segment
+from dicom_node.sidecars.ehr.mapping import FeatureMapping
+from dicom_node.sidecars.ehr.observations import features_of
+
+log = logging.getLogger(__name__)
+
+_ACCEPTED = ("ADT", "ORU", "ORM", "OMG", "OML")
+_MERGES = ("A40", "A34")
+_UPDATES = ("A08", "A31")
+_DELETIONS = ("A23", "A29")
+_NOT_FOLLOWED = ("A43", "A44", "A45", "A35", "A36", "A39", "A41", "A42", "A47", "A49", "A50", "A51")
+_SEX = {"F": "female", "M": "male", "O": "other"}
+
+
+class NotTaken(InputError):
+    """A message of a kind that is not taken: AR."""
+
+    default_reason = "not-taken"
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Whom a PID segment means."""
+
+    patient: Patient
+    attributes: dict[str, str]
+
+
+class Messages:
+    """Takes messages in. Threads may share one."""
+
+    def __init__(
+        self,
+        settings: EhrSettings,
+        database: Database,
+        store: ObjectStore,
+        mapping: FeatureMapping,
+        zone: tzinfo = UTC,
+    ) -> None:
+        """``zone``: of times that say none."""
+        self._settings = settings
+        self._database = database
+        self._features = Features(database)
+        self._store = store
+        self._mapping = mapping
+        self._zone = zone
+
+    def answer(self, data: bytes) -> bytes:
+        """Take one message in; the acknowledgement."""
+        message: Message | None = None
+        try:
+            message = hl7v2.parse(data)
+            self._take(message, data)
+        except NotTaken as error:
+            return self._refused(message, "AR", error)
+        except DicomNodeError as error:
+            return self._refused(message, "AE", error)
+        except OSError as error:
+            log.error("a message of %s cannot be kept: %s", message.sender if message else "nobody", error.strerror)
+            return hl7v2.acknowledge(message, "AE", "it cannot be kept; send it again")
+        return hl7v2.acknowledge(message, "AA")
+
+    def refuse(self, why: str) -> bytes:
+        """The answer to what is no message."""
+        return hl7v2.acknowledge(None, "AR", why)
+
+    def _refused(self, message: Message | None, code: str, error: DicomNodeError) -> bytes:
+        what = f"{message.kind}^{message.trigger} {message.control_id}" if message else "what is no message"
+        log.warning("HL7 %s: %s answered with %s: %s", message.sender if message else "", what, code, error.reason)
+        return hl7v2.acknowledge(message, code, error.message)
+
+    def _take(self, message: Message, data: bytes) -> None:
+        if message.kind not in _ACCEPTED:
+            raise NotTaken(f"messages of type {message.kind} are not taken")
+        if not message.version.startswith("2."):
+            raise NotTaken(f"version {message.version} is not taken")
+        if not message.control_id:
+            raise InputError("it has no control id (MSH-10)", reason="no-control-id")
+        if message.kind == "ADT" and message.trigger in _NOT_FOLLOWED:
+            raise NotTaken(f"{message.trigger} is not followed; tell it by hand: dicom-node studies correct")
+        segments = list(message.named("PID"))
+        if not segments:
+            raise InputError("it has no PID", reason="no-patient")
+        people = [self._person(segment) for segment in segments]
+        told_at = hl7v2.time_of(message.told_at, self._zone) or datetime.now(UTC)
+        events = list(self._events(message, people, told_at))  # refused before anything is written
+        kept = keep(self._store, "hl7", f"hl7:{message.sender}|{message.control_id}", data)
+        self._describe(message, people, kept, told_at)
+        for event in events:
+            self._follow(event)
+
+    def _describe(self, message: Message, people: Sequence[_Person], kept: NewDocument, told_at: datetime) -> None:
+        """Who the patients are, and what was observed of the first."""
+        features, gone = features_of(message, self._mapping, told_at, self._zone)
+        standing = "deleted" if message.trigger in _DELETIONS else "current"
+        system = f"hl7:{message.facility or message.application}"[:64]
+        for number, person in enumerate(people):
+            record = None
+            if message.kind == "ADT":
+                record = PatientRecord(system, person.patient.patient_id, person.attributes, standing)
+                features = _described(person, message, told_at)
+            identity = self._features.identity(person.patient.issuer, person.patient.patient_id)
+            first = number == 0 or message.kind == "ADT"
+            told = features if first else []
+            self._features.take(identity, kept, told, record=record, gone=gone if first else None)
+
+    def _follow(self, event: IdentityEvent) -> None:
+        try:
+            identities.take(self._database, event, event.source)
+        except LedgerError as error:
+            if error.reason != "no-such-patient":  # an update of one of whom there is nothing changes nothing
+                raise
+
+    def _events(self, message: Message, people: Sequence[_Person], at: datetime) -> Iterator[IdentityEvent]:
+        """What results have to follow."""
+        if message.kind != "ADT":
+            return
+        told = hl7v2.time_of(message.first("EVN").field(2), self._zone) or at
+        name = f"{message.control_id}@{message.told_at}"
+        source = f"hl7:{message.sender}"[:64]
+        changes: list[tuple[Kind, Patient, Patient | None, dict[str, str]]]
+        if message.trigger in _MERGES:
+            changes = [(Kind.MERGE, old, person.patient, person.attributes) for person, old in self._merges(message)]
+        elif message.trigger in _UPDATES and people[0].attributes:
+            changes = [(Kind.UPDATE, people[0].patient, None, people[0].attributes)]
+        elif message.trigger == "A37" and len(people) > 1:
+            changes = [(Kind.UNLINK, people[1].patient, None, {})]
+        else:
+            return
+        for number, (kind, patient, into, values) in enumerate(changes, start=1):
+            for issued in self._rows(patient.issuer):
+                mine = replace(patient, issuer=issued)
+                theirs = into and (replace(into, issuer=issued) if into.issuer == patient.issuer else into)
+                key = f"{name}#{number}{'' if issued else 'd'}"
+                yield IdentityEvent(key[:128], source, told, kind, patient=mine, into=theirs, values=values)
+
+    def _rows(self, issuer: str) -> tuple[str, ...]:
+        """Issuers under which images of that issuer's numbers stand: those that name none stand under none."""
+        return (issuer, "") if issuer == self._settings.default_issuer else (issuer,)
+
+    def _merges(self, message: Message) -> Iterator[tuple[_Person, Patient]]:
+        """Who stays and who goes: each MRG belongs to the PID before it."""
+        person: _Person | None = None
+        found = False
+        for segment in message.segments:
+            if segment.name == "PID":
+                person = self._person(segment)
+            elif segment.name == "MRG" and person is not None:
+                found = True
+                yield person, self._number(segment.field(1), "MRG-1")
+        if not found:
+            raise InputError(f"{message.trigger} has no MRG", reason="incomplete-event")
+
+    def _person(self, segment: Segment) -> _Person:
+        patient = self._number(segment.field(3) or segment.field(2), "PID-3")
+        names = [each.split("&")[0] for each in hl7v2.parts(segment.field(5).split("~")[0])[:5]]
+        name = "^".join(names).rstrip("^").replace("\\", " ").replace("=", " ")
+        birth = hl7v2.part(segment.field(7), 1)[:8]
+        told = {
+            "PatientName": name,
+            "PatientBirthDate": birth if len(birth) == 8 and birth.isdigit() else "",
+            "PatientSex": sex if (sex := hl7v2.part(segment.field(8), 1).upper()) in _SEX else "",
+        }
+        return _Person(patient, {keyword: value.strip() for keyword, value in told.items() if value.strip()})
+
+    def _number(self, text: str, where: str) -> Patient:
+        """The number of an assigner that the site names; there must be exactly one."""
+        found = {
+            Patient(number.value, issuer)
+            for number in hl7v2.numbers(text)
+            for issuer in {self._settings.issuer_of(authority) for authority in number.authorities} - {""}
+        }
+        if len(found) == 1:
+            return found.pop()
+        told = "no number of an assigner" if not found else "several numbers of assigners"
+        raise InputError(f"{where} has {told} that ehr.identifiers names", reason="no-known-number")
+
+
+def _described(person: _Person, message: Message, at: datetime) -> list[Feature]:
+    """Birth date and sex as features."""
+    source = f"hl7:{message.sender}/PID/{person.patient.patient_id}"
+    birth, sex = person.attributes.get("PatientBirthDate", ""), person.attributes.get("PatientSex", "")
+    told = {BIRTH_DATE: f"{birth[:4]}-{birth[4:6]}-{birth[6:]}" if birth else "", SEX: _SEX.get(sex, "")}
+    return [
+        Feature(
+            name,
+            value,
+            "",
+            FeatureState.PRESENT,
+            source=source,
+            version=message.control_id,
+            recorded_at=at,
+            transform=f"ehr:{name}",
+        )
+        for name, value in told.items()
+        if value
+    ]
