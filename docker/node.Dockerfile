@@ -3,7 +3,7 @@ FROM python:3.12-slim
 
 WORKDIR /src
 COPY . .
-RUN pip install --no-cache-dir -c constraints.txt '.[embedded,postgresql]' && rm -rf /src/*
+RUN pip install --no-cache-dir -c constraints.txt '.[embedded,postgresql,genomics]' && rm -rf /src/*
 
 RUN useradd --create-home --uid 11112 dicom && mkdir /data && chown dicom /data
 USER dicom
