@@ -10,7 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from dicom_node.contract_results import ResultTable, UncertaintyTable, result_contradictions, uncertainty_contradictions
+from dicom_node.contract_results import (
+    ExplanationTable,
+    ResultTable,
+    UncertaintyTable,
+    explanation_contradictions,
+    result_contradictions,
+    uncertainty_contradictions,
+)
 from dicom_node.contract_tables import (
     Bounds,
     BoundTable,
@@ -121,6 +128,7 @@ class ContractFile(Table):
     result: ResultTable = ResultTable()
     features: Annotated[tuple[FeatureTable, ...], Field(strict=False)] = ()
     uncertainty: UncertaintyTable | None = None
+    explanation: ExplanationTable | None = None
 
 
 def read(file: Path) -> ContractFile:
@@ -179,6 +187,7 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
         yield from named_twice(getattr(contract, table), (table,))
     yield from output_contradictions(contract.outputs, contract.segments)
     yield from result_contradictions(contract.result, contract.outputs)
+    yield from explanation_contradictions(contract.explanation, contract.outputs)
     yield from uncertainty_contradictions(contract.uncertainty, contract.outputs)
     numbers = [segment.labelID for segment in contract.segments]
     for index, number in enumerate(numbers):
@@ -294,6 +303,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         protocol=tuple(bound.record() for bound in contract.protocol),
         encoding=contract.result.encoding(),
         features=tuple(feature.record() for feature in contract.features),
+        explanation=contract.explanation.record() if contract.explanation else None,
         uncertainty=contract.uncertainty.record(folder, sha256) if contract.uncertainty else None,
     )
 

@@ -13,8 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dicom_node.contract_tables import ChannelsTable, OutputTable, Path, Table
-from dicom_node.domain.output import CALIBRATION, Calibration, Encoding, SampleMethod, UncertaintySpec
+from dicom_node.contract_tables import ChannelsTable, ClassesTable, Name, OutputTable, Path, Table, ValuesTable
+from dicom_node.domain.output import (
+    CALIBRATION,
+    Calibration,
+    Encoding,
+    ExplanationSpec,
+    MapMethod,
+    SampleMethod,
+    UncertaintySpec,
+)
 from dicom_node.errors import ContractError
 
 
@@ -88,6 +96,38 @@ def uncertainty_contradictions(
     kept = any(isinstance(output, ChannelsTable) and output.keep for output in outputs)
     if uncertainty.method == "thresholds" and not kept:
         yield ("uncertainty", "method"), "thresholds need an output with keep = true"
+
+
+class ExplanationTable(Table):
+    """``[explanation]``."""
+
+    output: Name
+    method: Literal["grad-cam", "occlusion"]
+    of: str = ""
+    layer: str = ""
+    window: Annotated[int, Field(ge=1)] = 8
+    overlap: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def record(self) -> ExplanationSpec:
+        """The record."""
+        return ExplanationSpec(self.output, MapMethod(self.method), self.of, self.layer, self.window, self.overlap)
+
+
+def explanation_contradictions(
+    explanation: ExplanationTable | None, outputs: tuple[OutputTable, ...]
+) -> Iterator[tuple[Path, str]]:
+    """What no single key of the table shows: with the path of the key."""
+    if explanation is None:
+        return
+    output = next((output for output in outputs if output.name == explanation.output), None)
+    if not isinstance(output, ClassesTable | ValuesTable):
+        yield ("explanation", "output"), f"{explanation.output!r} is no output of classes or values"
+        return
+    entries = output.classes if isinstance(output, ClassesTable) else output.values
+    if explanation.of and explanation.of not in {entry.name for entry in entries}:
+        yield ("explanation", "of"), f"{explanation.output} has no {explanation.of!r}"
+    if (explanation.method == "grad-cam") != bool(explanation.layer):
+        yield ("explanation", "layer"), "grad-cam needs the name of a layer of the network; occlusion has none"
 
 
 def result_contradictions(result: ResultTable, outputs: tuple[OutputTable, ...]) -> Iterator[tuple[Path, str]]:

@@ -39,6 +39,7 @@ def found(
         classes=statements.classify(contract, output.arrays, attributes),
         detections=detections,
         probabilities=output.probabilities(contract),
+        explanation=statements.explanation(contract, output.arrays),
     )
 
 

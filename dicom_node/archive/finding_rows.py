@@ -42,6 +42,11 @@ def rows_of(findings: Findings) -> tuple[Mapping[str, Any], ...]:
     for marked in findings.detections:
         uid = marked.tracking_uid
         rows.append({"kind": "detection", "name": marked.output, "tracking_uid": uid, "content": asdict(marked)})
+    if (told := findings.explanation) is not None:
+        content = {name: getattr(told, name) for name in ("name", "of", "description")}
+        content |= {"concept": asdict(told.concept), "unit": asdict(told.unit)}
+        content |= {"lowest": float(told.values.min()), "highest": float(told.values.max())}
+        rows.append({"kind": "map", "name": told.name, "tracking_uid": None, "content": content})
     return tuple(rows)
 
 

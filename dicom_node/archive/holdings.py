@@ -17,7 +17,7 @@ from dicom_node.archive.schema import artifact, instance, job, result_set, serie
 from dicom_node.domain.parcel import Purpose
 from dicom_node.domain.study import InstanceState
 
-# Modality (0008,0060) of what this node makes, by SOP class: PS3.3 fixes it for all but the last two.
+# Modality (0008,0060) of what this node makes, by SOP class: PS3.3 fixes it for all but the last three.
 MODALITY_OF_RESULT: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.66.4": "SEG",
     "1.2.840.10008.5.1.4.1.1.66.7": "SEG",
@@ -29,6 +29,7 @@ MODALITY_OF_RESULT: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.11.1": "PR",
     "1.2.840.10008.5.1.4.1.1.104.1": "DOC",
     "1.2.840.10008.5.1.4.1.1.7": "OT",
+    "1.2.840.10008.5.1.4.1.1.30": "OT",
 }
 _BATCH = 500
 _SHOWN_PURPOSES = (Purpose.RESULT, Purpose.NOTICE)

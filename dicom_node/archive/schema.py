@@ -262,7 +262,7 @@ artifact = Table(
     _id(),
     _site(),
     Column("result_set_id", Key, ForeignKey("result_set.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # seg, sr, sr_series, sr_regions
+    Column("kind", String(16), nullable=False),  # seg, pm, sr, sr_series, sr_regions
     Column("sop_uid", String(64), nullable=False, unique=True),
     Column("sop_class", String(64), nullable=False),
     Column("series_uid", String(64), nullable=False),

@@ -12,7 +12,7 @@ from dicom_node.domain.feature import FeatureSpec
 from dicom_node.domain.finding import Code
 
 if TYPE_CHECKING:
-    from dicom_node.domain.output import Encoding, Output, UncertaintySpec
+    from dicom_node.domain.output import Encoding, ExplanationSpec, Output, UncertaintySpec
 
 _ORDERED = re.compile(r"(smallest|largest)\s+(\w+)")
 _EQUAL = re.compile(r"(\w+)\s*==?\s*(\S(?:.*\S)?)")
@@ -175,6 +175,7 @@ class ModelContract:
     population: tuple[ProtocolBound, ...] = ()  # patients the model holds for; outside it nothing is evaluated
     protocol: tuple[ProtocolBound, ...] = ()  # acquisitions of the first input it holds for
     uncertainty: UncertaintySpec | None = None
+    explanation: ExplanationSpec | None = None
     encoding: Encoding | None = None  # how segments are written; None: as the destination has it, else BINARY
     features: tuple[FeatureSpec, ...] = ()  # of the patient's record and genome, in the order the bundle takes them
 

@@ -120,6 +120,18 @@ class Detection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ParameterMap:
+    """Numbers of every voxel of the series, such as what an answer rests on."""
+
+    name: str  # of the output it belongs to
+    of: str  # name of the class or value it explains
+    concept: Code  # what the numbers are
+    unit: Code  # UCUM
+    values: npt.NDArray[np.float32]  # axes (slice, row, column), shape of the grid; finite
+    description: str  # how it was made, in sentences
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Findings:
     """Everything one job found, on the grid of its reference series.
 
@@ -140,6 +152,7 @@ class Findings:
     classes: tuple[Classification, ...] = ()
     detections: tuple[Detection, ...] = ()
     probabilities: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)  # by segment number, 0 to 1
+    explanation: ParameterMap | None = None  # of one class or value
     occupied: tuple[npt.NDArray[np.bool_], ...] = field(init=False, repr=False)  # of each layer, as labels_by_slice
 
     def __post_init__(self) -> None:
@@ -150,6 +163,8 @@ class Findings:
                 raise ModelOutputError(f"a label map is {layer.dtype}, not uint8")
         if len(self.frames) != self.grid.shape[0]:
             raise ModelOutputError(f"{len(self.frames)} source images for {self.grid.shape[0]} slices")
+        if self.explanation is not None:
+            _check_map(self.explanation, self.grid.shape)
         for number, field_ in self.probabilities.items():
             _check_probabilities(number, field_, self.grid.shape)
         object.__setattr__(self, "occupied", tuple(labels_by_slice(layer) for layer in self.layers))
@@ -177,6 +192,15 @@ class Findings:
         for layer in self.layers:
             inside |= layer == number
         return inside
+
+
+def _check_map(found: ParameterMap, shape: tuple[int, int, int]) -> None:
+    if found.values.shape != shape or found.values.dtype != np.float32:
+        raise ModelOutputError(
+            f"the map of {found.of} is {found.values.dtype} {found.values.shape}, not float32 {shape}"
+        )
+    if not np.isfinite(found.values).all():
+        raise ModelOutputError(f"the map of {found.of} holds NaN or infinite values", reason="output-not-finite")
 
 
 def _check_probabilities(number: int, found: npt.NDArray[np.float32], shape: tuple[int, int, int]) -> None:

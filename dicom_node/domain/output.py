@@ -162,3 +162,22 @@ class UncertaintySpec:
     call: str = ""  # name of the method
     coverage: float = 0.9  # that calibration aims at
     calibrations: tuple[Calibration, ...] = ()
+
+
+class MapMethod(StrEnum):
+    """How it is found what of the images an answer rests on."""
+
+    GRAD_CAM = "grad-cam"
+    OCCLUSION = "occlusion"
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationSpec:
+    """The map that comes with one output, of classes or values."""
+
+    output: str  # name
+    method: MapMethod
+    of: str = ""  # name of the class or value; empty: the class with the highest probability, the first value
+    layer: str = ""  # of the network, for Grad-CAM
+    window: int = 8  # voxels of the network's image that occlusion hides along each axis
+    overlap: float = 0.5  # of windows, a share

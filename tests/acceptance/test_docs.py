@@ -243,16 +243,16 @@ def test_the_entries_of_the_examples_are_good(example: str, tmp_path: Path) -> N
 
 
 def test_the_contract_of_the_example_is_good(tmp_path: Path) -> None:
-    example, outputs = blocks(CHECKOUT / "docs" / "models.md", "toml")
+    example, outputs, explanation = blocks(CHECKOUT / "docs" / "models.md", "toml")
     file = tmp_path / "model.toml"
     file.write_text(example)
     assert contract_file.record(contract_file.read(file), tmp_path, "").name == "my_model"
 
     begin, end = example.index("[[segments]]"), example.index("[resources]")
-    file.write_text(example[:begin] + example[end:] + outputs)
+    file.write_text(example[:begin] + example[end:] + outputs + explanation)
     contract_file.record(contract_file.read(file), tmp_path, "")
 
-    written = set(tomllib.loads(example)) | set(tomllib.loads(outputs))
+    written = set(tomllib.loads(example)) | set(tomllib.loads(outputs)) | set(tomllib.loads(explanation))
     assert written == set(contract_file.ContractFile.model_fields) - {"evaluations"}
 
 

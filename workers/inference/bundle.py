@@ -23,6 +23,7 @@ from monai.data import MetaTensor
 from dicom_node.archive.optimised import Options
 from dicom_node.errors import ContractError
 from workers.inference import faster, samples, weights
+from workers.inference.explanation import Explainer, placed
 from workers.inference.failures import innermost
 from workers.inference.ladder import Ladder
 from workers.inference.outputs import Array, Frame, collect
@@ -72,11 +73,13 @@ class Bundle:
         options: Options = AS_IT_IS,
         exported: Path | None = None,
         sampling: dict[str, Any] | None = None,
+        explaining: dict[str, Any] | None = None,
     ) -> None:
         """Load it; ``listed`` maps files of the bundle to their SHA-256, ``outputs`` are those of the contract.
 
         ``options``: how the networks are computed, if not as the bundle says; ``exported``: the file that they name.
-        With ``sampling`` (``method``, ``flips``, ``call``, and the ``outputs`` of a sample) each result has samples.
+        With ``sampling`` (``method``, ``flips``, ``call``, and the ``outputs`` of a sample) each result has samples;
+        with ``explaining`` (:mod:`workers.inference.explanation`) a map of what one output rests on.
 
         Raises:
             ContractError: the configuration or the weights cannot be used; names the file and what is wrong.
@@ -98,6 +101,8 @@ class Bundle:
         self._networks = faster.faster(networks, options, device, exported=exported, declares_amp=amp)
         faster.set_windows(self._inferer, options.windows)
         self._pred_keys = _pred_keys(parser, len(self._networks))
+        self._explaining = explaining
+        self._explainer = Explainer(explaining, self._networks[0]) if explaining else None
         self._ladder = Ladder(self._inferer, device)
         self._mixed_precision = device.type == "cuda" and amp
 
@@ -137,11 +142,12 @@ class Bundle:
         return str(self._ladder.rungs[at])
 
     def run(
-        self, inputs: Mapping[str, Input], progress: Callable[[str], None], rung: int = 0
+        self, inputs: Mapping[str, Input], progress: Callable[[str], None], rung: int = 0, draws: int = 0
     ) -> tuple[dict[str, Array], dict[str, float], int]:
         """The arrays of the contract's outputs, as :mod:`workers.inference.outputs` has them, and seconds per step.
 
-        Last comes the rung of the ladder that had memory enough, from ``rung`` on; a later run may begin there.
+        With ``draws`` the explanation is compared with those of as many networks of random weights. Last comes the rung
+        of the ladder that had memory enough, from ``rung`` on; a later run may begin there.
 
         A single input goes in under the bundle's image key; several go in under their roles' names, and the bundle's
         preprocessing joins them.
@@ -175,7 +181,12 @@ class Bundle:
                 for number, sample in enumerate(drawn):
                     told = collect(self._finished(_own(data), sample), samples_of, frame)
                     arrays |= {f"{number}/{name}": array for name, array in told.items()}
+                image = data[self._image_key]
                 arrays |= collect(self._finished(data, found), self._outputs, frame)
+            if self._explainer is not None and self._explaining is not None:
+                progress("explanation")
+                with _timed(seconds, "explanation"):
+                    arrays |= self._explained(self._explainer, self._explaining["name"], x, image, arrays, frame, draws)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return arrays, seconds, rung
@@ -189,6 +200,26 @@ class Bundle:
         if len(self._networks) != 1:
             raise faster.unfit("an ensemble is not exported")
         faster.export(self._networks[0], lambda: self.run(inputs, lambda step: None), file)
+
+    def _explained(
+        self,
+        explainer: Explainer,
+        name: str,
+        x: torch.Tensor,
+        image: Any,
+        arrays: Mapping[str, Array],
+        frame: Frame,
+        draws: int,
+    ) -> dict[str, Array]:
+        """The map of the output ``name``, which of its numbers it explains, and how like chance it is."""
+        index = explainer.index(arrays[name])
+        found: dict[str, Array] = {
+            f"{name}/explanation": placed(explainer.map(x, index), image, frame),
+            f"{name}/explained": np.asarray([index], dtype=np.float64),
+        }
+        if draws:
+            found[f"{name}/likeness"] = explainer.likeness_at_random(x, index, draws)
+        return found
 
     def _finished(self, data: dict[str, Any], found: dict[str, Any]) -> Any:
         """What the postprocessing makes of what the networks found."""

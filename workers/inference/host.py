@@ -89,14 +89,22 @@ class Host:
         file = Path(exported) if exported else None
         listed, outputs = order["weights"], order["outputs"]
         self._bundle = bundle.Bundle(
-            folder, order["configuration"], listed, chosen, outputs, options, file, order["sampling"]
+            folder,
+            order["configuration"],
+            listed,
+            chosen,
+            outputs,
+            options,
+            file,
+            order["sampling"],
+            order["explaining"],
         )
         seconds = {"start": started - began, "load": time.perf_counter() - started}
         return {"is": "loaded", "versions": bundle.versions(chosen) | {"sandbox": str(level)}, "seconds": seconds}
 
     def _run(self, order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         bundle = self._loaded()
-        arrays, seconds, rung = bundle.run(_inputs(order, descriptors), self._progress, order["rung"])
+        arrays, seconds, rung = bundle.run(_inputs(order, descriptors), self._progress, order["rung"], order["draws"])
         with os.fdopen(os.dup(descriptors[-1]), "r+b") as output:
             for array in arrays.values():
                 array.tofile(output)

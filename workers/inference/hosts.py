@@ -99,6 +99,7 @@ class HostProcess:
             "options": asdict(self._options),
             "exported": str(self._exported) if self._exported else None,
             "sampling": returns.sampling(contract),
+            "explaining": returns.explaining(contract),
             "device": self._device,
             "scratch": str(self._scratch),
             "gpu_memory_mb": contract.resources.gpu_memory_mb,
@@ -109,12 +110,13 @@ class HostProcess:
         self.seconds = {str(key): float(value) for key, value in answer["seconds"].items()}
 
     def run(
-        self, volumes: Mapping[str, Volume], watch: Watch, rung: int = 0
+        self, volumes: Mapping[str, Volume], watch: Watch, rung: int = 0, draws: int = 0
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float], tuple[int, str]]:
         """The arrays of the contract's outputs (:mod:`workers.inference.outputs`), and seconds per step.
 
         Last comes the rung of the ladder of :mod:`workers.inference.ladder` on which memory sufficed, from ``rung`` on,
-        and in words what it means; no words for the first.
+        and in words what it means; no words for the first. With ``draws`` an explanation is compared with those of as
+        many networks of random weights.
 
         Raises:
             ModelRaised, ModelTimeout, ModelOutOfMemory, ModelCrashed, ModelOutputError: as named.
@@ -126,7 +128,7 @@ class HostProcess:
         with contextlib.ExitStack() as stack:
             files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
             output = stack.enter_context(wire.shared_file(returns.expected_bytes(self.contract, shape)))
-            order = {"do": "run", "inputs": self._inputs(volumes), "rung": rung}
+            order = {"do": "run", "inputs": self._inputs(volumes), "rung": rung, "draws": draws}
             sent = time.perf_counter()
             answer = self._ask(order, [file.fileno() for file in (*files, output)], watch)
             received = time.perf_counter()

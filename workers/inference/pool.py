@@ -118,12 +118,14 @@ class HostPool:
         deadline_s: float | None = None,
         progress: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
+        draws: int = 0,
     ) -> ModelOutput:
         """Run a model on the volumes of its roles.
 
         ``deadline_s``: seconds from now that the call may take, a start of the host included; the contract's own
         limit counts from when the host is ready. ``progress`` is told starting, loading, preprocessing, inference and
-        postprocessing; ``cancelled`` is asked ten times a second. Whatever fails, the next run gets a fresh host.
+        postprocessing; ``cancelled`` is asked ten times a second. ``draws``: of random weights, that an explanation is
+        compared with (``NAME/likeness`` among the arrays). Whatever fails, the next run gets a fresh host.
 
         Raises:
             ContractError: the bundle is broken; names the file and what is wrong with it.
@@ -142,7 +144,7 @@ class HostPool:
             host = self._host(contract, until, told, asked)
             try:
                 watch = _watch("compute", contract.resources.time_limit_s, until, told, asked)
-                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(*shape))
+                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(*shape), draws)
                 self._rungs.put(*shape, rung)
             except BaseException as error:
                 if isinstance(error, ModelOutOfMemory):

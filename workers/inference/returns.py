@@ -68,6 +68,28 @@ def sampling(contract: ModelContract) -> dict[str, Any] | None:
     return {"method": str(wanted.method), "flips": list(wanted.flips), "call": wanted.call, "outputs": outputs}
 
 
+def explaining(contract: ModelContract) -> dict[str, Any] | None:
+    """How a host is to explain an output; None: not at all."""
+    wanted = contract.explanation
+    if wanted is None:
+        return None
+    output = next(output for output in contract.outputs if output.name == wanted.output)
+    entries = (
+        output.classes if isinstance(output, ClassOutput) else output.values if isinstance(output, ValueOutput) else ()
+    )
+    names = [entry.name for entry in entries]
+    highest = isinstance(output, ClassOutput) and not wanted.of
+    return {
+        "name": wanted.output,
+        "method": str(wanted.method),
+        "layer": wanted.layer,
+        "window": wanted.window,
+        "overlap": wanted.overlap,
+        "of": None if highest else names.index(wanted.of) if wanted.of else 0,
+        "activation": str(output.activation) if isinstance(output, ClassOutput) else "none",
+    }
+
+
 def checked(
     contract: ModelContract, told: Sequence[Sequence[Any]], data: bytes | bytearray, shape: tuple[int, int, int]
 ) -> dict[str, Array]:
@@ -92,6 +114,8 @@ def checked(
         arrays[str(name)] = flat.reshape([int(n) for n in dimensions])
         at += size
     _check(contract, contract.outputs, arrays, shape)
+    if contract.explanation:
+        _check_explanation(contract, contract.explanation.output, arrays, shape)
     samples = of_samples(arrays)
     if sampling(contract) and len(samples) < _FEWEST_SAMPLES:
         raise _wrong("output-samples", f"{contract.name} returned {len(samples)} samples, which have no spread")
@@ -108,6 +132,18 @@ def of_samples(arrays: Mapping[str, Array]) -> list[dict[str, Array]]:
         if number.isdigit():
             found.setdefault(number, {})[rest] = array
     return list(found.values())
+
+
+def _check_explanation(
+    contract: ModelContract, name: str, arrays: Mapping[str, Array], shape: tuple[int, int, int]
+) -> None:
+    for part, wanted in (("explanation", shape), ("explained", (1,))):
+        found = arrays.get(f"{name}/{part}")
+        if found is None or found.shape != wanted:
+            told = "none" if found is None else found.shape
+            raise _wrong("output-shape", f"{contract.name} returned {name}/{part} in the shape {told}, not {wanted}")
+    if not 0 <= int(arrays[f"{name}/explained"][0]) < arrays[name].size:
+        raise _wrong("output-shape", f"{contract.name} explained no number of {name}")
 
 
 def _sampled(contract: ModelContract) -> tuple[Output, ...]:
@@ -133,7 +169,8 @@ def _check(
 def expected_bytes(contract: ModelContract, shape: tuple[int, int, int]) -> int:
     """About how much a run gives back; what is not as long as the volume does not count."""
     voxels = int(np.prod(shape))
-    return sum(
+    explained = 4 * voxels if contract.explanation else 0
+    return explained + sum(
         voxels * (_layer_count(output) + 4 * len(output.segments) * output.keep)
         for output in contract.outputs
         if isinstance(output, MaskOutput)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.finding import Classification, Code, Detection, Measurement, Presence
-from dicom_node.domain.output import ClassOutput, ClassSpec, RegionOutput, ValueOutput, ValueSpec
+from dicom_node.domain.finding import Classification, Code, Detection, Measurement, ParameterMap, Presence
+from dicom_node.domain.output import ClassOutput, ClassSpec, MapMethod, RegionOutput, ValueOutput, ValueSpec
 from dicom_node.errors import ModelOutputError
 from workers.inference.evaluations import misfits
 
 Array = npt.NDArray[Any]
 
+NO_UNITS = Code("1", "UCUM", "no units")
+GRAD_CAM = Code("GRAD-CAM", "99DCMNODE", "Gradient-weighted class activation")
+OCCLUSION = Code("OCCLUSION", "99DCMNODE", "Loss of the answer by occlusion")
 CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 
 
@@ -164,3 +167,30 @@ def _counted(output: RegionOutput, arrays: Mapping[str, Array]) -> list[int]:
     """How many were found of each class."""
     found = [output.classes.index(_class_of(output, arrays, index)) for index in _best_first(output, arrays)]
     return [found.count(index) for index in range(len(output.classes))]
+
+
+def explanation(contract: ModelContract, arrays: Mapping[str, Array]) -> ParameterMap | None:
+    """The map that the contract asks for, with what its numbers are; None where it asks for none."""
+    wanted = contract.explanation
+    if wanted is None:
+        return None
+    output = next(output for output in contract.outputs if output.name == wanted.output)
+    entries: Sequence[ClassSpec | ValueSpec] = ()
+    if isinstance(output, ClassOutput):
+        entries = output.classes
+    elif isinstance(output, ValueOutput):
+        entries = output.values
+    explained = entries[int(arrays[f"{wanted.output}/explained"][0])]
+    unit = explained.unit if isinstance(explained, ValueSpec) else NO_UNITS
+    if wanted.method is MapMethod.GRAD_CAM:
+        concept, unit = GRAD_CAM, NO_UNITS
+        how = f"Grad-CAM at the layer {wanted.layer} (Selvaraju 2017, doi:10.1109/ICCV.2017.74), 1 where it is highest."
+    else:
+        concept = OCCLUSION
+        how = (
+            f"How much lower the answer is where windows of {wanted.window} voxels are hidden "
+            "(Zeiler 2014, doi:10.1007/978-3-319-10590-1_53)."
+        )
+    values = np.asarray(arrays[f"{wanted.output}/explanation"], dtype=np.float32)
+    description = f"What the answer on {explained.concept.meaning} rests on; no finding of its own. {how}"
+    return ParameterMap(wanted.output, explained.name, concept, unit, values, description)

@@ -23,6 +23,9 @@ _SPACING_MM = (4.0, 3.0, 3.0)
 _IN_PLANE = 112
 _FEWEST_SLICES = 32
 _SAME_SHARE = 0.99
+_EXPLAINED = 32  # voxels
+_DRAWS = 5  # networks of random weights that an explanation is compared with
+_UNCHANGED, _SIMILAR = 0.9, 0.6  # rank correlations with theirs
 
 
 class Outcome(StrEnum):
@@ -74,12 +77,16 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     pool.warm(contract)
     yield Check("load", Outcome.PASSED, f"{len(contract.weights)} file(s) of weights, digests as in model.toml")
     volumes = computed_volumes(contract)
+    if contract.explanation:  # which takes a run for every part of the volume
+        volumes = {name: _middle(volume) for name, volume in volumes.items()}
     straight = pool.run(contract, volumes)
     yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
     reference = volumes[contract.inputs[0].name]
     seconds, shape = straight.timings["total"], " x ".join(map(str, reference.grid.shape))
     yield Check("run", Outcome.PASSED, f"{seconds:.1f} s on a computed volume of {shape} voxels (no patient's)")
     yield from _found(contract, straight)
+    if contract.explanation:
+        yield _explained(contract, pool.run(contract, volumes, draws=_DRAWS))
     if straight.layers(contract):
         turned = pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()})
         yield _orientation(straight.layers(contract), turned.layers(contract))
@@ -99,6 +106,29 @@ def _found(contract: ModelContract, output: ModelOutput) -> Iterator[Check]:
         yield Check("class", Outcome.PASSED, f"{found_class.name}: {found_class.presence}. {found_class.reason}")
     for value in statements.values(contract, output.arrays):
         yield Check("value", Outcome.PASSED, f"{value.name}: {value.value:g} {value.unit.value}")
+
+
+def _explained(contract: ModelContract, output: ModelOutput) -> Check:
+    """Does the map tell of the weights? With random ones it must look otherwise (doi:10.48550/arXiv.1810.03292)."""
+    wanted = contract.explanation
+    name = wanted.output if wanted else ""
+    found, drawn = output.arrays[f"{name}/explanation"], output.arrays[f"{name}/likeness"]
+    alike = float(np.mean(drawn))
+    if np.ptp(found) == 0:
+        return Check(
+            "explanation",
+            Outcome.DOUBTFUL,
+            "the map of the computed volume is the same everywhere, so nothing can be said of it",
+            "try the model on a series that it is meant for",
+        )
+    told = f"rank correlation of {alike:.2f} with maps of {len(drawn)} networks of random weights"
+    if alike >= _UNCHANGED:
+        remedy = "choose another layer or method under [explanation] of model.toml, or leave it out"
+        return Check("explanation", Outcome.FAILED, f"the map does not depend on the weights: {told}", remedy)
+    if alike >= _SIMILAR:
+        remedy = "such a map shows the image more than the model"
+        return Check("explanation", Outcome.DOUBTFUL, f"the map changes little with the weights: {told}", remedy)
+    return Check("explanation", Outcome.PASSED, f"the map depends on the weights: {told}")
 
 
 def _orientation(straight: Sequence[Labels], turned: Sequence[Labels]) -> Check:
@@ -124,6 +154,17 @@ def _computed(role: InputRole) -> Volume:
     matrix[:3, 3] += middle * matrix[:3, 0]
     grid = VoxelGrid.from_matrix((1, *whole.grid.shape[1:]), matrix)
     return Volume(whole.array[middle : middle + 1], grid, whole.frames[:1], whole.headers[:1], whole.unit)
+
+
+def _middle(volume: Volume) -> Volume:
+    """At most ``_EXPLAINED`` voxels along each axis, from the middle."""
+    first = [max(0, (size - _EXPLAINED) // 2) for size in volume.grid.shape]
+    kept = tuple(slice(at, at + _EXPLAINED) for at in first)
+    array = np.ascontiguousarray(volume.array[kept])
+    matrix = volume.grid.matrix()
+    matrix[:3, 3] += matrix[:3, :3] @ np.asarray(first, dtype=np.float64)
+    grid = VoxelGrid.from_matrix((array.shape[0], array.shape[1], array.shape[2]), matrix)
+    return Volume(array, grid, volume.frames[kept[0]], volume.headers[kept[0]], volume.unit)
 
 
 def synthetic(role: InputRole) -> Volume:

@@ -88,3 +88,6 @@ def coded(code: Code) -> Any:
 # Properties of a measurement (TID 310).
 UPPER_UNCERTAINTY = Code("371886008", "SCT", "+, range of upper measurement uncertainty")
 LOWER_UNCERTAINTY = Code("371885007", "SCT", "-, range of lower measurement uncertainty")
+
+# What a Parametric Map beside a report is, and how its frames were derived.
+EXPLANATION_MAP = Code("EXPLANATION-MAP", PRIVATE_SCHEME, "Map of what an answer rests on")

@@ -11,7 +11,7 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
 from dicom_node.domain.output import Encoding
 from dicom_node.errors import ResultError
-from workers.results import report, segmentation
+from workers.results import parametric_map, report, segmentation
 from workers.results.planes import planes_of
 from workers.results.records import Kind, ResultContext, ResultObject
 from workers.results.source import Source, local_time, read
@@ -44,7 +44,10 @@ def encode(
     planes = planes_of(findings, encoding or contract.encoding or Encoding.BINARY) if findings.segments else None
     seg = segmentation.build(findings, contract, source, context, time, planes) if planes else None
     made: dict[Kind, Dataset] = {"seg": seg} if seg is not None else {}
-    made |= report.build(findings, contract, source, context, time, seg)
+    if findings.explanation is not None:
+        found = findings.explanation
+        made["pm"] = parametric_map.build(found, findings, contract, source, context, time)
+    made |= report.build(findings, contract, source, context, time, seg, made.get("pm"))
     return tuple(_object(kind, dataset, source, context) for kind, dataset in made.items())
 
 

@@ -32,12 +32,14 @@ class FrameOf:
     dimensions: tuple[int, ...]  # Dimension Index Values (0020,9157)
 
 
-def per_frame(frames: Sequence[FrameOf], images: Sequence[Dataset], *, identify: bool) -> RawDataElement:
+def per_frame(
+    frames: Sequence[FrameOf], images: Sequence[Dataset], *, identify: bool, derived_by: Code = codes.SEGMENTATION
+) -> RawDataElement:
     """Per-Frame Functional Groups Sequence (5200,9230); with ``identify``, each item names its segment."""
     derivations = {frame.slice: b"" for frame in frames}
     positions = dict(derivations)
     for index in derivations:
-        derivations[index], positions[index] = _derivation(images[index]), _position(images[index])
+        derivations[index], positions[index] = _derivation(images[index], derived_by), _position(images[index])
     return sequence(
         0x52009230,
         (
@@ -76,8 +78,8 @@ def sequence(tag: int, items: Iterable[bytes]) -> RawDataElement:
     return RawDataElement(BaseTag(tag), "SQ", len(value), value, 0, False, True)
 
 
-def _derivation(image: Dataset) -> bytes:
-    """Derivation Image Sequence: segmented from this image, or this frame of it."""
+def _derivation(image: Dataset, by: Code) -> bytes:
+    """Derivation Image Sequence: derived from this image, or this frame of it."""
     number = image.get("ReferencedFrameNumber")
     source = (
         reference(image)
@@ -85,7 +87,7 @@ def _derivation(image: Dataset) -> bytes:
         + _text(0x0028135A, b"CS", "YES")
         + _sequence(0x0040A170, _code(codes.SOURCE_IMAGE))
     )
-    return _sequence(0x00089124, _sequence(0x00082112, source) + _sequence(0x00089215, _code(codes.SEGMENTATION)))
+    return _sequence(0x00089124, _sequence(0x00082112, source) + _sequence(0x00089215, _code(by)))
 
 
 def _content(frame: FrameOf, *, placed: bool) -> bytes:

@@ -42,8 +42,8 @@ def tracking_uid(context: ResultContext, parts: Iterable[int | str]) -> str:
     return result_uid(context.installation, context.job_key, f"tracking/{told}", 0, "")
 
 
-def series_number(context: ResultContext, kind: Literal["seg", "sr"]) -> int:
-    """A Series Number that no modality uses; that of the SR follows that of the SEG."""
+def series_number(context: ResultContext, kind: Literal["seg", "pm", "sr"]) -> int:
+    """A Series Number that no modality uses; that of the SR follows that of the SEG, or of the map."""
     at = int(uid(context, "series-number").removeprefix("2.25.")) % (_SERIES_NUMBERS // 2)
     return _FIRST_SERIES_NUMBER + 2 * at + (kind == "sr")
 

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain.finding import Code, Findings, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
-from workers.results import codes, items, regions, source
+from workers.results import codes, items, readback_maps, regions, source
 from workers.results import readback_masks as masks
 from workers.results.readback_masks import wrong
 from workers.results.records import Kind, ResultObject
@@ -53,8 +53,11 @@ def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence
     if segmentation is not None:
         _check_segmentation(segmentation, findings)
         _check_frame_numbers(segmentation, findings, sources)
+    if findings.explanation is not None:
+        readback_maps.check(read["pm"], findings, findings.explanation)
+        _check_reference(read, findings)
     for kind, dataset in read.items():
-        if kind != "seg":
+        if kind not in ("seg", "pm"):
             _check_report(kind, dataset, segmentation, findings)
 
 
@@ -65,7 +68,22 @@ def expected_kinds(findings: Findings) -> set[Kind]:
         kinds.add("sr_series" if "sr" in kinds else "sr")
     if findings.detections:
         kinds.add("sr_regions" if "sr" in kinds else "sr")
+    if findings.explanation is not None:
+        kinds.add("pm")
     return kinds
+
+
+def _check_reference(read: Mapping[Kind, Dataset], findings: Findings) -> None:
+    """The report of the series must name the map, once."""
+    report = read["sr_series" if "sr_series" in read else "sr"]
+    named = [
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for group in _groups(report)
+        for item in group
+        if item.ValueType == "IMAGE" and _name(item) == _key(codes.EXPLANATION_MAP)
+    ]
+    if named != [str(read["pm"].SOPInstanceUID)]:
+        raise wrong("SR", f"it names {named} as maps")
 
 
 def _read(item: ResultObject) -> Dataset:
@@ -91,7 +109,7 @@ def _check_patient(kind: Kind, dataset: Dataset, expected: Dataset, whose: str) 
 
 
 def _check_series_uids(read: Mapping[Kind, Dataset]) -> None:
-    reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind != "seg"}
+    reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind not in ("seg", "pm")}
     if len(reports) != 1:
         raise wrong("SR", "the reports stand in several series")
     if "seg" in read and str(read["seg"].SeriesInstanceUID) in reports:

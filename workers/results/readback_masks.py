@@ -127,19 +127,31 @@ def frames(segmentation: Dataset, findings: Findings) -> Iterator[tuple[int, int
     """
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     groups = segmentation.PerFrameFunctionalGroupsSequence
-    indices = findings.grid.lps_to_index([_position(group, shared, findings) for group in groups])
-    for group, at in zip(groups, indices, strict=True):
-        index = round(float(at[0]))
-        if not 0 <= index < len(findings.frames) or np.abs(at - (index, 0, 0)).max() > _POSITION_TOLERANCE:
-            raise wrong("SEG", f"a frame lies at (slice, row, column) {at.round(3).tolist()} of the grid")
-        image = str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
-        if image != findings.frames[index]:
-            raise wrong("SEG", f"the frame on slice {index} references image {image}")
+    for group, index in zip(groups, positions(segmentation, findings, "SEG"), strict=True):
         if segmentation.SegmentationType == Encoding.LABELMAP:
             yield 0, index
             continue
         identification = group if "SegmentIdentificationSequence" in group else shared
         yield int(identification.SegmentIdentificationSequence[0].ReferencedSegmentNumber), index
+
+
+def positions(dataset: Dataset, findings: Findings, which: str) -> Iterator[int]:
+    """Slice index of each frame of an object, ``which`` in words.
+
+    Raises:
+        ResultError: a frame lies beside the grid, or references another image than that of its slice.
+    """
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    groups = dataset.PerFrameFunctionalGroupsSequence
+    indices = findings.grid.lps_to_index([_position(group, shared, findings) for group in groups])
+    for group, at in zip(groups, indices, strict=True):
+        index = round(float(at[0]))
+        if not 0 <= index < len(findings.frames) or np.abs(at - (index, 0, 0)).max() > _POSITION_TOLERANCE:
+            raise wrong(which, f"a frame lies at (slice, row, column) {at.round(3).tolist()} of the grid")
+        image = str(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
+        if image != findings.frames[index]:
+            raise wrong(which, f"the frame on slice {index} references image {image}")
+        yield index
 
 
 def _position(group: Dataset, shared: Dataset, findings: Findings) -> Sequence[float]:

@@ -9,7 +9,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 # "sr" is the report of the segments, or of the series where there are none; the others stand beside it.
-Kind = Literal["seg", "sr", "sr_series", "sr_regions"]
+Kind = Literal["seg", "pm", "sr", "sr_series", "sr_regions"]
 
 
 @dataclass(frozen=True, slots=True)

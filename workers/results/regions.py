@@ -13,6 +13,7 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 import numpy.typing as npt
+from pydicom.dataset import Dataset
 
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Classification, Code, Detection, Findings, Measurement
@@ -31,8 +32,13 @@ _LEAST_PLANES = 2  # of a volume surface
 _WITHIN = 1e-3  # share of a box: its end faces are taken just inside it
 
 
-def series_groups(findings: Findings, contract: ModelContract, context: ResultContext) -> list[Any]:
-    """A group for the classes of each output, and one for the values of the series."""
+def series_groups(
+    findings: Findings, contract: ModelContract, context: ResultContext, explanation: Dataset | None = None
+) -> list[Any]:
+    """A group for the classes of each output, and one for the values of the series.
+
+    That of the output which ``findings.explanation`` belongs to names its Parametric Map, ``explanation``.
+    """
     outputs = dict.fromkeys(found.output for found in findings.classes)
     groups = [
         _classes(name, [found for found in findings.classes if found.output == name], contract, context)
@@ -45,7 +51,21 @@ def series_groups(findings: Findings, contract: ModelContract, context: ResultCo
             measurements=[items.measurement(found, contract) for found in values],
         )
         groups.append(group)
+        outputs["values"] = None
+    if explanation is not None and findings.explanation is not None:
+        explained = findings.explanation.name
+        at = list(outputs).index(explained if explained in outputs else "values")
+        groups[at][0].ContentSequence.append(_map(explanation))
     return groups
+
+
+def _map(explanation: Dataset) -> Any:
+    return hd.sr.ImageContentItem(
+        name=coded(codes.EXPLANATION_MAP),
+        referenced_sop_class_uid=explanation.SOPClassUID,
+        referenced_sop_instance_uid=explanation.SOPInstanceUID,
+        relationship_type=hd.sr.RelationshipTypeValues.CONTAINS,
+    )
 
 
 def _classes(name: str, classes: Sequence[Classification], contract: ModelContract, context: ResultContext) -> Any:

@@ -18,7 +18,7 @@ PRELIMINARY, since it is not the report of the study.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,17 +46,31 @@ def build(
     context: ResultContext,
     time: datetime,
     segmentation: Dataset | None,
+    explanation: Dataset | None = None,
 ) -> dict[Kind, Dataset]:
-    """The reports of ``findings``, the main one first; ``segmentation`` holds the segments, where there are any."""
+    """The reports of ``findings``, the main one first.
+
+    ``segmentation`` holds the segments, where there are any, ``explanation`` the map of an answer.
+    """
     parts: list[tuple[Kind, list[Any]]] = []
     if segmentation is not None:
         parts.append(("sr", segment_groups(findings, contract, source, context, segmentation)))
-    if groups := series_groups(findings, contract, context):
+    if groups := series_groups(findings, contract, context, explanation):
         parts.append(("sr_series" if parts else "sr", groups))
     if groups := region_groups(findings, contract, source):
         parts.append(("sr_regions" if parts else "sr", groups))
     return {
-        kind: _document(kind, number, groups, findings, contract, source, context, time, segmentation)
+        kind: _document(
+            kind,
+            number,
+            groups,
+            findings,
+            contract,
+            source,
+            context,
+            time,
+            [other for other in (segmentation if number == 1 else None, explanation) if other is not None],
+        )
         for number, (kind, groups) in enumerate(parts, start=1)
     }
 
@@ -70,9 +84,9 @@ def _document(
     source: Source,
     context: ResultContext,
     time: datetime,
-    segmentation: Dataset | None,
+    others: Sequence[Dataset],
 ) -> Dataset:
-    referenced = [_reference(segmentation)] if segmentation is not None and number == 1 else []
+    referenced = [_reference(other) for other in others]
     document: Any = hd.sr.Comprehensive3DSR(
         evidence=[*_evidence(source), *referenced],
         content=_content(groups, contract, findings.notes, source, context),
@@ -238,7 +252,7 @@ def _evidence(source: Source) -> list[Dataset]:
 
 
 def _reference(segmentation: Dataset) -> Dataset:
-    """What the list of evidence needs of the Segmentation."""
+    """What the list of evidence needs of another object of this result."""
     reference = Dataset()
     for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         reference.add(segmentation[keyword])

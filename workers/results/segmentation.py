@@ -70,8 +70,15 @@ def build(
     _identify(dataset, planes.encoding, contract, context)
     _describe_image(dataset, planes, source, frames)
     dataset.SegmentSequence = [_describe(segment, contract) for segment in findings.segments]
-    _order(dataset, planes, source, frames, provenance.uid(context, "seg/dimensions"))
-    _refer(dataset, source)
+    order(
+        dataset,
+        source,
+        [frame.slice for frame in frames],
+        provenance.uid(context, "seg/dimensions"),
+        segments=planes.encoding is not Encoding.LABELMAP,
+        single=len(planes.occupied) == 1,
+    )
+    refer(dataset, source)
     dataset.SharedFunctionalGroupsSequence = [_shared(findings, planes, source)]
     identify = len(planes.occupied) > 1
     dataset[0x52009230] = functional_groups.per_frame(frames, source.images, identify=identify)
@@ -124,11 +131,7 @@ def _describe_image(dataset: Dataset, planes: Planes, source: Source, frames: Se
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     dataset.PresentationLUTShape = "IDENTITY"
     dataset.BurnedInAnnotation = "NO"
-    dataset.LossyImageCompression = first.get("LossyImageCompression", "00")
-    if dataset.LossyImageCompression == "01":
-        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in first:
-                setattr(dataset, keyword, first[keyword].value)
+    tell_of_loss(dataset, first)
     dataset.NumberOfFrames = len(frames)
     dataset.Rows, dataset.Columns = first.Rows, first.Columns
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -142,17 +145,27 @@ def _describe_image(dataset: Dataset, planes: Planes, source: Source, frames: Se
         dataset.add_new("PixelPaddingValue", "US", 0)
 
 
-def _order(dataset: Dataset, planes: Planes, source: Source, frames: Sequence[FrameOf], uid: str) -> None:
-    """Multi-frame Dimension module: what the frames are ordered by."""
+def tell_of_loss(dataset: Dataset, image: Dataset) -> None:
+    """Whether the images that an object was derived from had been compressed with loss."""
+    dataset.LossyImageCompression = image.get("LossyImageCompression", "00")
+    if dataset.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in image:
+                setattr(dataset, keyword, image[keyword].value)
+
+
+def order(
+    dataset: Dataset, source: Source, slices: Sequence[int], uid: str, *, segments: bool = False, single: bool = True
+) -> None:
+    """Multi-frame Dimension module: what the frames are ordered by; ``single``: there is one for each of ``slices``."""
     placed = is_placed(source.images[0])
-    by = [*([] if planes.encoding is Encoding.LABELMAP else [_BY_SEGMENT]), *([_BY_POSITION] if placed else [])]
+    by = [*([_BY_SEGMENT] if segments else []), *([_BY_POSITION] if placed else [])]
     organization = Dataset()
     organization.DimensionOrganizationUID = uid
     dataset.DimensionOrganizationSequence = [organization]
     dataset.DimensionIndexSequence = [_dimension(uid, *index) for index in by or [_BY_LABEL]]
-    slices = sorted({frame.slice for frame in frames})
-    one_frame_each = placed and len(planes.occupied) == 1 and len(slices) > 1
-    if one_frame_each and _spacing([source.images[index] for index in slices], sort=False):
+    ascending = [source.images[index] for index in sorted(set(slices))]
+    if placed and single and len(ascending) > 1 and _spacing(ascending, sort=False):
         dataset.DimensionOrganizationType = "3D"
 
 
@@ -172,7 +185,7 @@ def _spacing(images: Sequence[Dataset], *, sort: bool) -> float | None:
     return float(found) if found else None
 
 
-def _refer(dataset: Dataset, source: Source) -> None:
+def refer(dataset: Dataset, source: Source) -> None:
     """Have the object list each object it was made of once, and lie in their frame of reference."""
     first = source.images[0]
     listed = objects(source.images)
@@ -186,7 +199,17 @@ def _refer(dataset: Dataset, source: Source) -> None:
 
 
 def _shared(findings: Findings, planes: Planes, source: Source) -> Dataset:
-    """What holds for every frame. The size of a projection's pixels is told where its images tell it."""
+    """What holds for every frame."""
+    group = geometry(findings, source)
+    if len(planes.occupied) == 1 and planes.encoding is not Encoding.LABELMAP:
+        identification = Dataset()
+        identification.ReferencedSegmentNumber = 1
+        group.SegmentIdentificationSequence = [identification]
+    return group
+
+
+def geometry(findings: Findings, source: Source) -> Dataset:
+    """Orientation and pixel measures of every frame; of a projection its pixels' size where its images tell it."""
     first = source.images[0]
     group = Dataset()
     if is_placed(first):
@@ -200,10 +223,6 @@ def _shared(findings: Findings, planes: Planes, source: Source) -> Dataset:
         spacing = _spacing(source.images, sort=True) if is_placed(first) else None
         if spacing is not None:
             group.PixelMeasuresSequence[0].SpacingBetweenSlices = functional_groups.decimal(spacing)
-    if len(planes.occupied) == 1 and planes.encoding is not Encoding.LABELMAP:
-        identification = Dataset()
-        identification.ReferencedSegmentNumber = 1
-        group.SegmentIdentificationSequence = [identification]
     return group
 
 
