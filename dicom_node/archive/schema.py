@@ -233,7 +233,7 @@ finding = Table(
     _id(),
     _site(),
     Column("job_id", Key, ForeignKey("job.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation, class, detection
+    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation, class, detection, map
     Column("state", String(16), nullable=False),  # proposed, confirmed, rejected
     Column("name", String(64), nullable=False),
     Column("content", JSON, nullable=False),  # codes, value, unit, segments, provenance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def evaluate(
         InputError: the model is none of these, or takes several series, or a case cannot be used; names the file.
         ContractError, ModelError: as :meth:`HostPool.run`.
     """
+    contract = replace(contract, explanation=None)  # its map takes a run for every part of an image
     judge = _judge_of(contract)
     names = cases.part_of_split(contract, part) if part else None
     with HostPool(device) as pool:
