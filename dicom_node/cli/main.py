@@ -24,6 +24,7 @@ from dicom_node.cli import (
     items,
     jobs,
     models,
+    ohif,
     parcels,
     patients,
     peers,
@@ -100,6 +101,7 @@ for _module in (
     evaluation,
     rules,
     peers,
+    ohif,
 ):
     _module.register(app)
 

@@ -10,6 +10,7 @@
     api       /api/v1/…: the same plain data as ``--json``
     stow      /dicom-web/studies, to ``dicom_node.reception.stow``
     dicomweb  /dicom-web/…: search and retrieval
+    ohif      the viewer OHIF with /dicom-web, on a port of its own, once it is installed
 
 Nothing is loaded from elsewhere: no script, no font, no picture of another server.
 """

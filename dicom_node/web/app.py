@@ -19,7 +19,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
-from dicom_node.web import actions, api, assess, guard, health, pages, slices, stow
+from dicom_node.web import actions, api, assess, guard, health, ohif, ohif_release, pages, slices, stow
 from dicom_node.web.dicomweb import routes as dicomweb
 from dicom_node.web.sources import Sources
 
@@ -69,20 +69,34 @@ def serve_web(
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    app = create_app(settings, database, ledger, parcels, stages)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+    served = [(create_app(settings, database, ledger, parcels, stages), settings.web.port, "web.port")]
+    files = ohif_release.installed(settings)
+    if files is not None:
+        viewer = ohif.create_app(Sources(settings, database, ledger, parcels, stages), files)
+        served.append((viewer, settings.web.ohif_port, "web.ohif_port"))
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_listening(settings.web.host, port, key)) for _, port, key in served]
+        asyncio.run(_serve([_server(app) for app, _, _ in served], listeners, stop))
+
+
+def _server(app: FastAPI) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=GRACE_S
+        )
     )
-    with _listening(settings) as listener:
-        asyncio.run(_serve(_Server(config), listener, stop))
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not stop.is_set() and not serving.done():
+async def _serve(servers: list[_Server], listeners: list[socket.socket], stop: threading.Event) -> None:
+    serving = [
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, listener in zip(servers, listeners, strict=True)
+    ]
+    while not stop.is_set() and not any(each.done() for each in serving):
         await asyncio.sleep(_STOP_PAUSE_S)
-    server.should_exit = True
-    await serving
+    for server in servers:
+        server.should_exit = True
+    await asyncio.gather(*serving)
 
 
 class _Server(uvicorn.Server):
@@ -93,16 +107,15 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    host, port = settings.web.host, settings.web.port
+def _listening(host: str, port: int, key: str) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise ConfigurationError(
             f"{host}:{port} cannot be listened on: {error.strerror or error}",
-            key="web.port",
-            remedy="stop the program that listens there, or choose another web.port",
+            key=key,
+            remedy=f"stop the program that listens there, or choose another {key}",
         ) from error
     with listener:
         # Connections take it over: else an answer's body waits 40 ms behind its headers for the client's word.

@@ -11,7 +11,7 @@ from starlette.datastructures import URL
 from dicom_node.archive.assessments import Verdict
 from dicom_node.domain.job import Job
 from dicom_node.settings import Settings
-from dicom_node.web import ohif
+from dicom_node.web import ohif_release
 from dicom_node.web.slices import Viewer, presets_for
 from dicom_node.web.sources import Sources
 
@@ -36,7 +36,7 @@ def of_study(sources: Sources, viewer: Viewer, story: Mapping[str, Any]) -> dict
 def links(settings: Settings, study_uid: str, page: URL) -> list[tuple[str, str]]:
     """Viewers that show the study: title and address."""
     found = []
-    if ohif.installed(settings) is not None:
+    if ohif_release.installed(settings) is not None:
         address = page.replace(
             port=settings.web.ohif_port, path="/viewer", query=f"StudyInstanceUIDs={quote(study_uid)}"
         )
