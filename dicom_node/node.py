@@ -49,6 +49,7 @@ from dicom_node.web.app import serve_web
 log = logging.getLogger(__name__)
 
 PASS_PAUSE_S = 0.2
+DIGEST_PAUSE_S = 0.5
 LOOK_PAUSE_S = 0.1  # between looks whether somebody has written to the ledger
 LONGEST_PAUSE_S = 10.0  # of one that knows when there may be work
 IDLE_PAUSE_S = 2.0  # of a stage that had nothing to do, while nobody writes to the ledger
@@ -199,7 +200,7 @@ class Node:
 
         self.stages = (
             Stage("indexer", indexer.tick, 0.0),
-            resting("digester", digester.tick, LONGEST_PAUSE_S, digester.due_s),
+            Stage("digester", digester.tick, DIGEST_PAUSE_S, LONGEST_PAUSE_S, changes, digester.due_s),
             resting("completion", watch.tick, LONGEST_PAUSE_S, watch.due_s),
             resting("counts", counter.tick),
             resting("planner", planner.tick, IDLE_PAUSE_S / 2),
