@@ -25,6 +25,7 @@ from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
 from dicom_node.delivery.courier import Courier
 from dicom_node.delivery.kinds import kinds_of_destinations
+from dicom_node.delivery.review import Review
 from dicom_node.dimse import worklist as worklists
 from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.find import images_reported
@@ -56,6 +57,7 @@ IDLE_PAUSE_S = 2.0  # of a stage that had nothing to do, while nobody writes to 
 # Of several nodes all look at files, times and leases; the rest of the work is done by one at a time.
 IN_EVERY_NODE = ("indexer", "digester", "completion", "reconciler", "membership")
 NOTICE_PAUSE_S = 1.0
+REVIEW_PAUSE_S = 30.0
 SILENT_AFTER_S = 60.0  # a stage that has not finished a pass for so long counts as stalled
 
 
@@ -176,7 +178,8 @@ class Node:
         self._publisher = Publisher(settings)
         indexer = Indexer(self.index, ObjectStore(settings.node.data_dir), self._hints, shared=bool(settings.node.name))
         planner = Planner(settings, self.database, self.ledger, rules, self.index.study_view)
-        self._courier = Courier(settings, self.parcels, kinds_of_destinations(settings))
+        destinations = kinds_of_destinations(settings)
+        self._courier = Courier(settings, self.parcels, destinations)
         limits = [contract.resources.time_limit_s for contract in contracts.values()]
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
@@ -210,6 +213,7 @@ class Node:
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
             Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S, 5 * NOTICE_PAUSE_S, changes),
             resting("courier", self._courier.tick, IDLE_PAUSE_S / 2),
+            Stage("review", Review(settings, self.parcels, destinations).tick, REVIEW_PAUSE_S),
             resting("commitment", verifier.tick),
             resting("commitment reports", reporter.tick),
             Stage("membership", self._membership.tell, TELL_EVERY_S),

@@ -143,6 +143,7 @@ class DeliverySettings(Section):
     verify_after_seconds: Seconds = 10.0  # from the last Success to the first look into the peer
     commitment_wait_seconds: Annotated[float, Field(gt=0)] = 3600.0  # for an answer, before a peer is asked again
     check_seconds: Annotated[float, Field(gt=0)] = 10.0  # that a peer may take to tell how it has the images
+    recheck_days: Annotated[float, Field(ge=0)] = 3.0  # after delivery in which it is asked again, daily; 0: never
 
 
 class AfterSettings(Section):

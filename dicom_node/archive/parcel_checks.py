@@ -35,6 +35,7 @@ class Check:
     told: Mapping[str, str] | None  # what they would have to say so, by what we know now; None: they do
     divided: bool  # its images belong to several studies or patients now
     doubts: int  # looks in a row at which the destination's record did not fit
+    sent_by_it: bool = False  # whether the images came from there
 
 
 def check_of(database: Database, record: Parcel, ae_title: str) -> Check:
@@ -58,7 +59,7 @@ def check_of(database: Database, record: Parcel, ae_title: str) -> Check:
         was_there = was_there and record.purpose is not Purpose.WITHDRAWAL
         corrected, told = _told(connection, database, set_, row.study_id, truth)
     subject = Subject(_said(database, record.artifacts[0].path), images, was_there)
-    return Check(set_.id, of_job.rule, subject, corrected, told, truth.divided, row.doubts)
+    return Check(set_.id, of_job.rule, subject, corrected, told, truth.divided, row.doubts, sent_from_there)
 
 
 def corrections_wanted(database: Database, set_id: int) -> Mapping[str, str] | None:

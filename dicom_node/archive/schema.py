@@ -301,10 +301,12 @@ parcel = Table(
     Column("doubts", Integer, nullable=False, default=0),  # looks in a row at which the peer's record did not fit
     Column("record", Text, nullable=False, default=""),  # what the peer's record said at the last look, in words
     Column("known", Boolean, nullable=False, default=False),  # whether the peer has ever shown the images
+    Column("reviewed_at", UtcTime),  # when it was last asked how it has the images, after they were delivered
     UniqueConstraint("result_set_id", "destination"),
     Index(None, "state", "next_try"),
     Index(None, "study_id"),
     Index(None, "verify_at"),
+    Index(None, "sent_at"),
     Index(None, "claimed_by"),
 )
 

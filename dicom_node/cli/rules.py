@@ -34,6 +34,7 @@ def explain(context: typer.Context, study: StudyArgument, as_json: Json = False)
     """What every rule says about a study: each condition's value, for the series that won and those that lost."""
     from dicom_node.archive.index import Index
     from dicom_node.cli.studies import find_one
+    from dicom_node.jobs.prerequisite import told
     from dicom_node.rules.explain import explain as explained
     from dicom_node.rules.explain import render
 
@@ -41,9 +42,12 @@ def explain(context: typer.Context, study: StudyArgument, as_json: Json = False)
     rules = compiled(configuration)
     with access.opened(configuration.settings) as database:
         view = Index(database, configuration.settings.node.data_dir).study_view(find_one(database, study))
-    decisions = rules.decide_all(view)
-    data = {"study_uid": view.study_instance_uid, "rules": explained(decisions)}
-    output.show(data, as_json, lambda _: output.write(render(decisions)))
+        decisions = rules.decide_all(view)
+        after = told(database, rules, decisions, view)
+    explained_ = [{**each, "after": after.get(each["rule"])} for each in explained(decisions)]
+    data = {"study_uid": view.study_instance_uid, "rules": explained_}
+    words = {name: f"{found['standing']}: {found['words']}" for name, found in after.items()}
+    output.show(data, as_json, lambda _: output.write(render(decisions, words)))
 
 
 def compiled(configuration: Configuration) -> RuleSet:

@@ -4,6 +4,7 @@ courier       lanes for each destination that has something due
 lane          sends parcels until they are there; then looks for them in the peer
 recheck       how the destination has the images now, before results go there
 encodings     which encoding of results it takes
+review        whether it still has them so, after delivery
 destination   what each kind of destination offers; ``kinds`` lists them
 cstore        a DICOM application entity: C-STORE, C-FIND
 dicomweb      a DICOMweb server: STOW-RS, QIDO-RS

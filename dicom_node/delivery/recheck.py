@@ -118,6 +118,10 @@ class Recheck:
 
     def _unlike(self, parcel: Parcel, peer: PeerSettings, check: Check, verdict: Verdict) -> bool:
         words = f"{peer.name}: {verdict.words}"
+        never = verdict.match is Match.GONE and not verdict.partly and check.sent_by_it
+        if never:
+            looks_by = self._destinations[peer.kind].looks_by
+            words = f"{peer.name} sent us these images, and its answer to {looks_by} shows none of them"
         reason = _REASONS[verdict.match]
         rule = self._settings.rule(check.rule)
         gone = verdict.match is Match.GONE
@@ -138,7 +142,9 @@ class Recheck:
             parcel_checks.cancel(self._database, parcel.id, error)
             log.warning("parcel %d is cancelled: %s", parcel.id, reason)
             return False
-        return self._hold(parcel, reason, words, verdict.difference)
+        return self._hold(
+            parcel, reason, words, verdict.difference, _NEVER_SHOWN.format(peer=peer.name) if never else ""
+        )
 
     def _reissue(
         self,
@@ -167,13 +173,13 @@ class Recheck:
         log.info("parcel %d waits: %s", parcel.id, reason)  # identifiers stand in the ledger alone
         return False
 
-    def _hold(self, parcel: Parcel, reason: str, words: str, difference: str) -> bool:
+    def _hold(self, parcel: Parcel, reason: str, words: str, difference: str, first: str = "") -> bool:
         if difference == parcel.cleared:
             return True
         error = PeerError(
             words,
             reason=reason,
-            remedy=f"correct it there, then: dicom-node parcels retry {parcel.id}; or have it sent as it is: "
+            remedy=f"{first}correct it there, then: dicom-node parcels retry {parcel.id}; or have it sent as it is: "
             f"dicom-node parcels release {parcel.id}",
         )
         parcel_checks.hold(self._database, parcel.id, error, difference)
@@ -186,6 +192,10 @@ def _takes_back(parcel: Parcel) -> bool:
     return parcel.purpose is Purpose.WITHDRAWAL
 
 
+_NEVER_SHOWN = (
+    "if {peer} never shows what it sends, as a modality or router does, or where another AE title answers queries, set "
+    "check = false in its entry; if they were deleted or moved there, "
+)
 _REASONS = {
     Match.DIFFERENT: "record-differs",
     Match.CONTRADICTORY: "record-contradictory",

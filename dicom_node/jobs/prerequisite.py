@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dicom_node.archive import decisions
+from dicom_node.archive.database import Database
 from dicom_node.archive.decisions import RULE_WAITS
 from dicom_node.archive.ledger import Ledger
 from dicom_node.domain.job import UNFINISHED, Job, JobState, SelectedSeries
-from dicom_node.domain.study import StudyView
+from dicom_node.domain.study import SeriesView, StudyView
 from dicom_node.rules.match import Decision, RuleSet
 
 LOOK_EVERY_S = 2.0
@@ -63,6 +65,32 @@ def prerequisite(
     return Prerequisite(
         question=f"{_told(answers, after.finding)} ({newest.model}, job {newest.id}); run all the same?"
     )
+
+
+def told(
+    database: Database, rules: RuleSet, decided: Sequence[Decision], study: StudyView
+) -> dict[str, dict[str, str]]:
+    """What ``after`` of rules makes of a study, for people: by the name of each rule that has one and is wanted.
+
+    ``standing`` is met, waits or asks; ``words`` say why.
+    """
+    ledger, found = Ledger(database), {}
+    for decision in decided:
+        after = decision.rule.settings.after
+        if after is None or not decision.matched:
+            continue
+        selected = [_selected(database, role, series) for role, series in decision.chosen()]
+        before = prerequisite(ledger, rules, decision, study, selected)
+        standing = "waits" if before.waits else "asks" if before.question else "met"
+        met = f"rule {after.rule!r} found {after.finding} {after.presence}"
+        asked = {"rule": after.rule, "finding": after.finding, "presence": str(after.presence)}
+        found[decision.rule.name] = {**asked, "standing": standing, "words": before.waits or before.question or met}
+    return found
+
+
+def _selected(database: Database, role: str, series: SeriesView) -> SelectedSeries:
+    rows = decisions.selection(database, series.id)
+    return SelectedSeries(role, series.id, series.series_instance_uid, tuple(number for number, _ in rows))
 
 
 def _shares(job: Job, selected: Sequence[SelectedSeries], late: str) -> bool:

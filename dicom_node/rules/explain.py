@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from dicom_node.domain.study import SeriesView
@@ -21,9 +22,9 @@ def explain(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
     return [_decision(decision) for decision in decisions]
 
 
-def render(decisions: Iterable[Decision]) -> str:
-    """The same as lines of text."""
-    lines = [line for decision in decisions for line in _lines_of_decision(decision)]
+def render(decisions: Iterable[Decision], after: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The same as lines of text; ``after``: what stands between a rule and its job, by the name of the rule."""
+    lines = [line for decision in decisions for line in _lines_of_decision(decision, after.get(decision.rule.name, ""))]
     return "\n".join(lines) if lines else "there are no rules"
 
 
@@ -97,8 +98,9 @@ def _listed(value: Value | bool | Unknown) -> Any:
     return value.value if isinstance(value, Unknown) else value
 
 
-def _lines_of_decision(decision: Decision) -> list[str]:
+def _lines_of_decision(decision: Decision, after: str) -> list[str]:
     lines = [f"rule {decision.rule.name!r}: {_answer(decision)}: {decision.reason}"]
+    lines += [f"  after: {after}"] if after else []
     for verdict in decision.verdicts:
         lines.append(f"  {_title(verdict.series)}: {verdict.reason}")
         width = max(len(name) for name in ("prefer", *(result.list for result in verdict.conditions)))

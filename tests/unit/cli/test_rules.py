@@ -56,6 +56,7 @@ def test_explain(run: RunCommand, folder: Path, full: Any) -> None:
     assert data["study_uid"] == "1.2.826.0.1.1"
     (decision,) = data["rules"]
     assert (decision["matched"], decision["winner"]) == (True, "1.2.826.0.1.1.2")
+    assert decision["after"] is None
     assert [series["verdict"] for series in decision["series"]] == ["won", "no match"]
     text = run("rules", "explain", "ACC001").output
     assert "rule 'lungs': ct_lung_density runs" in text

@@ -2,72 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pydicom
 import pytest
-from deliveries import Bench, ScriptedPeer
 from sqlalchemy import select
 from studies_of_results import Clinic
+from wards import Ward, as_said
 
 from dicom_node.archive import identities, schema
 from dicom_node.archive.identities import IdentityEvent, Kind, Patient
 from dicom_node.archive.withdrawals import Withdrawal, withdraw
-from dicom_node.domain.parcel import Parcel, ParcelState
-from dicom_node.domain.record import StudyRecord, Subject
-from dicom_node.errors import PeerError
+from dicom_node.domain.parcel import ParcelState
+from dicom_node.domain.record import StudyRecord
 from dicom_node.jobs.correct import Corrector
 from dicom_node.peer_settings import ChangeSettings
-from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, RuleSettings, Settings
-
-
-def as_said(subject: Subject, **changed: Any) -> StudyRecord:
-    """The record of a destination that has the images as the result says, but for these."""
-    said = subject.said
-    record = StudyRecord(said["StudyInstanceUID"], said["PatientID"], "", said["AccessionNumber"], subject.wanted)
-    return replace(record, **changed)
-
-
-class Ward:
-    """A result that is due at ``pacs``, which is scripted."""
-
-    def __init__(self, clinic: Clinic, rules: Sequence[RuleSettings] = (), **entry: Any) -> None:
-        self.clinic = clinic
-        address = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
-        peer = PeerSettings(name="pacs", **{**address, **entry})
-        delivery = DeliverySettings(verify_after_seconds=0, first_pause_seconds=0.6)
-        node = NodeSettings(data_dir=clinic.data_dir)
-        settings = Settings(node=node, peers=(peer,), delivery=delivery, rules=tuple(rules))
-        self.bench = Bench(clinic.database, settings, ScriptedPeer())
-        clinic.result(destinations=("pacs",))
-
-    @property
-    def peer(self) -> ScriptedPeer:
-        return self.bench.peer
-
-    @property
-    def parcel(self) -> Parcel:
-        """The newest one."""
-        return self.clinic.parcels.all()[-1]
-
-    def shows(self, **changed: Any) -> None:
-        self.peer.record = lambda subject: (as_said(subject, **changed),)
-
-    def fails(self, reason: str) -> None:
-        def fail(subject: Subject) -> Any:
-            raise PeerError(f"pacs: {reason}", reason=reason)
-
-        self.peer.record = fail
-
-    def run(self, passes: int = 1) -> None:
-        self.bench.run(passes)
-
-    @property
-    def lane(self) -> Any:
-        return self.bench.lane
+from dicom_node.settings import RuleSettings
 
 
 @pytest.fixture
@@ -152,7 +104,10 @@ def test_images_that_are_gone(clinic: Clinic, what: Any, state: ParcelState) -> 
     ward = Ward(clinic, on_gone=what)
     ward.run(3)
     assert ward.parcel.state == state
-    assert "not there any more" in ward.parcel.record
+    assert ward.parcel.record == "pacs sent us these images, and its answer to C-FIND shows none of them"
+    if what == "hold":
+        assert "if pacs never shows what it sends" in ward.parcel.error["remedy"]
+        assert "set check = false in its entry" in ward.parcel.error["remedy"]
     with clinic.database.read() as connection:
         opened = connection.execute(select(schema.open_item.c.kind)).scalars().all()
     assert list(opened) == (["images-gone"] if what == "cancel" else [])

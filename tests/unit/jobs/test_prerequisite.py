@@ -15,6 +15,8 @@ from dicom_node.catalogue import Catalogue
 from dicom_node.domain.job import Job, JobState
 from dicom_node.errors import InputError
 from dicom_node.jobs.plan import Planner
+from dicom_node.jobs.prerequisite import told
+from dicom_node.rules.explain import render
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration, Settings, Source
 
@@ -36,8 +38,8 @@ class Pair(Bench):
         # The rule that asks stands first, so that it is looked at before there is a job it could wait for.
         settings = Settings.model_validate({"rules": [SECOND, {**FIRST, **(first or {})}]})
         contracts = {"ct_lung_density": Catalogue.load(settings).get("ct_lung_density")}
-        rules = RuleSet.compile(Configuration(settings, Source(None, "")), contracts)
-        self.planner = Planner(settings, self.database, self.ledger, rules, lambda _: self.study)
+        self.rules = RuleSet.compile(Configuration(settings, Source(None, "")), contracts)
+        self.planner = Planner(settings, self.database, self.ledger, self.rules, lambda _: self.study)
 
     def first_tells(self, presence: str) -> Job:
         (queued,) = self.ledger.jobs(rule="first", states=(JobState.QUEUED,))
@@ -72,15 +74,37 @@ def test_it_waits_for_the_finding_and_then_runs(pair: Pair) -> None:
     assert (ran.state, ran.question) == (JobState.QUEUED, "")
 
 
+def test_people_are_told_what_stands_between_a_rule_and_its_job(pair: Pair) -> None:
+    def shown() -> tuple[str, str]:
+        after = told(pair.database, pair.rules, pair.rules.decide_all(pair.study), pair.study)
+        assert list(after) == ["second"]
+        return after["second"]["standing"], after["second"]["words"]
+
+    pair.show(view())
+    assert shown() == ("waits", f"{decisions.RULE_WAITS} the findings of job 1 of rule 'first'")
+    pair.first_tells("absent")
+    assert shown() == ("met", "rule 'first' found emphysema absent")
+
+
+def test_people_are_told_when_it_will_ask(pair: Pair) -> None:
+    pair.show(view())
+    pair.first_tells("present")
+    after = told(pair.database, pair.rules, pair.rules.decide_all(pair.study), pair.study)["second"]
+    assert (after["standing"], after["words"].startswith("Pulmonary emphysema is present")) == ("asks", True)
+    lines = render(pair.rules.decide_all(pair.study), {"second": "asks"}).splitlines()
+    (line,) = [line for line in lines if "after" in line]
+    assert line == "  after: asks"
+
+
 @pytest.mark.parametrize("presence", ["present", "not evaluated"])
 def test_another_finding_holds_it_for_a_person(pair: Pair, presence: str) -> None:
     pair.show(view())
-    told = pair.first_tells(presence)
+    first = pair.first_tells(presence)
     assert pair.show(view()) == 1
     held = pair.second()
     assert held is not None
     assert held.state == JobState.WAITING
-    assert held.question == (f"Pulmonary emphysema is {presence} (ct_lung_density, job {told.id}); run all the same?")
+    assert held.question == (f"Pulmonary emphysema is {presence} (ct_lung_density, job {first.id}); run all the same?")
     assert pair.show(view()) == 0
 
 

@@ -533,6 +533,7 @@ def upgrade() -> None:
         sa.Column("doubts", sa.Integer(), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
         sa.Column("known", sa.Boolean(), nullable=False),
+        sa.Column("reviewed_at", UtcTime(), nullable=True),
         sa.ForeignKeyConstraint(["result_set_id"], ["result_set.id"], name=op.f("fk_parcel_result_set_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_parcel_site_id")),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_parcel_study_id")),
@@ -543,6 +544,7 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_parcel_state_next_try"), ["state", "next_try"], unique=False)
         batch_op.create_index(batch_op.f("ix_parcel_study_id"), ["study_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_parcel_verify_at"), ["verify_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_parcel_sent_at"), ["sent_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_parcel_claimed_by"), ["claimed_by"], unique=False)
 
     op.create_table(
