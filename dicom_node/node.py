@@ -184,8 +184,7 @@ class Node:
         routine_wait_s = settings.worker.routine_wait_minutes * 60
         reconciler = Reconciler(self.ledger, Processes(self.database), self._publisher, limits, routine_wait_s)
         counter = Counter(self.database, settings, partial(images_reported, tls=settings.tls))
-        ask_worklist = partial(worklists.items, tls=settings.tls)
-        worklist = Worklist(settings, self.database, ask_worklist, worklists.issuer_in)
+        worklist = Worklist(settings, self.database, partial(worklists.items, tls=settings.tls), worklists.issuer_in)
         commitments = Commitments(self.database)
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
         reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
