@@ -1,7 +1,6 @@
 """Settings: one frozen tree, read once from ``dicom-node.toml`` and the environment, then passed in.
 
-``DICOM_NODE__SECTION__KEY`` overrides a key of a section, e.g. ``DICOM_NODE__NODE__PORT=104``. A wrong key,
-type or value is refused with file, line, key and what was expected.
+``DICOM_NODE__SECTION__KEY`` overrides a key. A wrong key, type is refused with file, line and what was expected.
 """
 
 from __future__ import annotations
