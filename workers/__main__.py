@@ -188,6 +188,7 @@ def _add_evaluation(commands: Any) -> None:
     for option in ("--epochs", "--patience", "--seed"):
         training.add_argument(option, type=int)
     training.add_argument("--anew", action="store_true")
+    training.add_argument("--tensorboard", action="store_true")
     training.add_argument("--site", type=Path, action="append", default=[])
     training.add_argument("--rounds", type=int, default=10)
     for option in ("--clip", "--noise", "--delta"):
@@ -220,7 +221,7 @@ def _train(settings: Settings, given: argparse.Namespace) -> int:
 
     if given.site:
         return _train_federated(settings, given)
-    wish = Wish(given.epochs, given.patience, given.seed, given.anew)
+    wish = Wish(given.epochs, given.patience, given.seed, given.anew, given.tensorboard)
     return 1 if train(Catalogue.load(settings).get(given.name), given.folder, given.out, wish, _tell) else 0
 
 

@@ -75,6 +75,7 @@ def train(
     patience: Annotated[int | None, typer.Option(min=1, help="Validations without gain before it stops.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     anew: Annotated[bool, typer.Option("--anew", help="From random weights, not from those of the model.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write loss and metrics for TensorBoard.")] = False,
     site: Annotated[
         list[Path] | None, typer.Option(help="Another site's folder: the sites train together, and share no images.")
     ] = None,
@@ -99,6 +100,7 @@ def train(
         f"--out={out.resolve()}",
         *options,
         *(("--anew",) if anew else ()),
+        *(("--tensorboard",) if tensorboard else ()),
         captured=False,
     )
     if ran.returncode:

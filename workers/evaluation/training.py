@@ -11,13 +11,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel
 import numpy as np
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.errors import ContractError, InputError
+from dicom_node.errors import ConfigurationError, ContractError, InputError
 from workers.evaluation import cases
 
 CONFIGURATION = "configs/train.json"
@@ -34,6 +35,7 @@ class Wish:
     patience: int | None = None
     seed: int | None = None
     anew: bool = False  # from random weights instead of the model's
+    tensorboard: bool = False  # loss and metrics for TensorBoard, below the output folder
 
 
 def train(
@@ -46,9 +48,12 @@ def train(
 
     Raises:
         ContractError: the bundle has no training configuration.
+        ConfigurationError: TensorBoard is wanted and not installed.
         InputError: there are too few cases, or one cannot be used; names the file.
     """
     check(contract)
+    if wish.tensorboard and find_spec("tensorboard") is None:
+        raise ConfigurationError("TensorBoard is not installed", remedy="pip install 'dicom-node[tensorboard]'")
     split = prepare(contract, folder, out, wish.seed, told)
     return subprocess.run(_command(contract, out, split, wish), cwd=contract.folder, check=False).returncode
 
@@ -123,8 +128,22 @@ def _split(contract: ModelContract, names: Sequence[str], seed: int | None) -> d
     }
 
 
+def _tracking(out: Path) -> Path:
+    """A configuration that adds handlers for TensorBoard to those of the bundle."""
+    handler = {"_target_": "TensorBoardStatsHandler", "log_dir": str(out / "tensorboard")}
+    loss = "$monai.handlers.from_engine(['loss'], first=True)"
+    added = {
+        "+train#handlers": [{**handler, "tag_name": "loss", "output_transform": loss}],
+        "+validate#handlers": [{**handler, "iteration_log": False, "output_transform": "$lambda _: None"}],
+    }
+    file = out / "tracking.json"
+    file.write_text(json.dumps(added, indent=1), encoding="utf-8")
+    return file
+
+
 def _command(contract: ModelContract, out: Path, split: Path, wish: Wish) -> list[str]:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", CONFIGURATION]
+    configuration = json.dumps([CONFIGURATION, str(_tracking(out))]) if wish.tensorboard else CONFIGURATION
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configuration]
     command += ["--dataset_dir", str(out / "data"), "--split_file", str(split), "--output_dir", str(out)]
     for option, value in (("max_epochs", wish.epochs), ("patience", wish.patience), ("seed", wish.seed)):
         if value is not None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
 import torch
-from bundles import contract_of, write_bundle
+from bundles import contract_of
+from trainable_bundle import trainable_bundle
 
 from dicom_node.errors import InputError
 from workers.evaluation import federated
@@ -19,80 +18,7 @@ from workers.evaluation.federated import Plan
 from workers.evaluation.privacy import Privacy
 from workers.evaluation.site import packed, unpacked
 
-SCRIPTS = """
-import json
-from pathlib import Path
-
-
-def cases(folder, split, part):
-    names = json.loads(Path(split).read_text())[part]
-    return [{k: f"{folder}/{k}s/{name}.nii.gz" for k in ("image", "label")} for name in names]
-"""
-KEYS = ["image", "label"]
 ROUNDS = 3
-
-
-def loaded(part: str) -> dict[str, Any]:
-    load = [{"_target_": "LoadImaged", "keys": KEYS}, {"_target_": "EnsureChannelFirstd", "keys": KEYS}]
-    data = {"_target_": "Dataset", "data": f"$cases(@dataset_dir, @split_file, '{part}')"}
-    data["transform"] = {"_target_": "Compose", "transforms": load}  # type: ignore[assignment]
-    return data
-
-
-def loader(of: str) -> dict[str, Any]:
-    return {"_target_": "DataLoader", "dataset": f"@{of}#dataset", "batch_size": 1, "num_workers": 0}
-
-
-TRAIN = {
-    "imports": ["$from scripts.split import cases"],
-    "bundle_root": ".",
-    "dataset_dir": "",
-    "split_file": "",
-    "output_dir": "",
-    "resume_from": "",
-    "start_from": "",
-    "seed": 1,
-    "max_epochs": 1,
-    "device": "$torch.device('cpu')",
-    "network_def": {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 3, "padding": 1},
-    "network": "@network_def",
-    "loss": {"_target_": "DiceLoss", "sigmoid": True},
-    "optimizer": {"_target_": "torch.optim.Adam", "params": "$@network.parameters()", "lr": 0.1},
-    "lr_scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer", "step_size": 1},
-    "train": {
-        "dataset": loaded("training"),
-        "dataloader": loader("train"),
-        "inferer": {"_target_": "SimpleInferer"},
-        "handlers": [{"_target_": "LrScheduleHandler", "lr_scheduler": "@lr_scheduler"}],
-        "trainer": {
-            "_target_": "SupervisedTrainer", "device": "@device", "max_epochs": "@max_epochs", "network": "@network",
-            "train_data_loader": "@train#dataloader", "loss_function": "@loss", "optimizer": "@optimizer",
-            "inferer": "@train#inferer", "train_handlers": "@train#handlers",
-        },
-    },
-    "validate": {
-        "dataset": loaded("validation"),
-        "dataloader": loader("validate"),
-        "inferer": {"_target_": "SimpleInferer"},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator", "device": "@device", "val_data_loader": "@validate#dataloader",
-            "network": "@network", "inferer": "@validate#inferer",
-            "postprocessing": {"_target_": "AsDiscreted", "keys": "pred", "threshold": 0.0},
-            "key_val_metric": {"dice": {
-                "_target_": "MeanDice", "output_transform": "$monai.handlers.from_engine(['pred', 'label'])",
-            }},
-        },
-    },
-    "initialize": ["$monai.utils.set_determinism(seed=@seed)"],
-    "run": ["$@train#trainer.run()"],
-}  # fmt: skip
-
-
-def bundle(folder: Path) -> Path:
-    write_bundle(folder)
-    (folder / "scripts" / "split.py").write_text(SCRIPTS)
-    (folder / "configs" / "train.json").write_text(json.dumps(TRAIN))
-    return folder
 
 
 def site(folder: Path, seed: int, cases: int = 5) -> Path:
@@ -108,7 +34,7 @@ def site(folder: Path, seed: int, cases: int = 5) -> Path:
 
 
 def test_two_sites_learn_together_what_neither_shows_the_other(tmp_path: Path) -> None:
-    contract = contract_of(bundle(tmp_path / "model"), modality="MR")
+    contract = contract_of(trainable_bundle(tmp_path / "model"), modality="MR")
     sites = [site(tmp_path / "north", 1), site(tmp_path / "south", 2, cases=6)]
     lines: list[str] = []
     told = federated.train(contract, sites, tmp_path / "out", Plan(ROUNDS, epochs=2, seed=3), lines.append)
@@ -128,7 +54,7 @@ def test_two_sites_learn_together_what_neither_shows_the_other(tmp_path: Path) -
 
 
 def test_with_privacy_the_price_is_told(tmp_path: Path) -> None:
-    contract = contract_of(bundle(tmp_path / "model"), modality="MR")
+    contract = contract_of(trainable_bundle(tmp_path / "model"), modality="MR")
     sites = [site(tmp_path / "north", 1), site(tmp_path / "south", 2)]
     privacy = Privacy(clip=0.5, noise=20.0)
     told = federated.train(contract, sites, tmp_path / "out", Plan(1, seed=3, privacy=privacy))
@@ -137,7 +63,7 @@ def test_with_privacy_the_price_is_told(tmp_path: Path) -> None:
 
 
 def test_one_site_is_no_federation(tmp_path: Path) -> None:
-    contract = contract_of(bundle(tmp_path / "model"), modality="MR")
+    contract = contract_of(trainable_bundle(tmp_path / "model"), modality="MR")
     with pytest.raises(InputError, match="needs two sites"):
         federated.train(contract, [tmp_path], tmp_path / "out", Plan(1))
 

@@ -9,11 +9,14 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from bundles import contract_of, write_bundle
 from mr_series import write_stack
+from trainable_bundle import trainable_bundle
 
 from dicom_node.errors import ContractError, InputError
 from workers.evaluation import training
+from workers.inference.volume import load_volume
 
 
 def site(folder: Path, count: int) -> Path:
@@ -59,6 +62,18 @@ def test_a_sites_series_become_a_dataset_and_a_split(tmp_path: Path, monkeypatch
         assert np.allclose(image.affine, labels.affine)
 
 
+def test_handlers_for_tensorboard_are_added_to_those_of_the_bundle(tmp_path: Path) -> None:
+    from monai.bundle import ConfigParser
+
+    bundle = write_bundle(tmp_path / "model") / "configs" / "train.json"
+    bundle.write_text(json.dumps({"train": {"handlers": ["@ema"]}, "validate": {"handlers": []}}))
+    added = training._tracking(tmp_path)
+    merged = ConfigParser.load_config_files([bundle, added])
+    assert [len(merged[part]["handlers"]) for part in ("train", "validate")] == [2, 1]
+    assert merged["train"]["handlers"][0] == "@ema"
+    assert merged["validate"]["handlers"][0]["log_dir"] == str(tmp_path / "tensorboard")
+
+
 def test_cases_that_test_the_model_train_nothing(tmp_path: Path) -> None:
     contract = contract_of(write_bundle(tmp_path / "model"), modality="MR")
     split = {"training": [f"t{n}" for n in range(6)], "validation": ["v1", "v2"], "test": ["x1", "x2"]}
@@ -72,3 +87,43 @@ def test_cases_that_test_the_model_train_nothing(tmp_path: Path) -> None:
     assert few["validation"]
     foreign = training._split(contract, [*split["training"], "x1", "new"], None)
     assert foreign["test"] == []
+
+
+def segmented(folder: Path, count: int, contract: Any) -> Path:
+    """A site's own studies: series as DICOM, and SEGs that were drawn on them."""
+    import highdicom as hd
+    from pydicom import dcmread
+    from pydicom.uid import generate_uid
+
+    rng = np.random.default_rng(6)
+    (folder / "labels").mkdir(parents=True)
+    code = contract.segments[0].type
+    coded = hd.sr.CodedConcept(code.value, code.scheme, code.meaning)
+    described = hd.seg.SegmentDescription(1, "bright", coded, coded, "MANUAL")
+    for number in range(count):
+        labels = (rng.random((20, 22, 24)) > 0.7).astype(np.uint8)
+        series = write_stack(labels * 50.0, np.eye(4), folder / "images" / f"case{number}", "coronal")
+        volume = load_volume(sorted(series.iterdir()))
+        by_uid = {header.SOPInstanceUID: header for header in map(dcmread, series.iterdir())}
+        seg = hd.seg.Segmentation(
+            [by_uid[uid] for uid in volume.frames], (volume.array > 25).astype(np.uint8),
+            hd.seg.SegmentationTypeValues.BINARY, [described], generate_uid(), 1, generate_uid(), 1,
+            "tests", "tests", "1", "1",
+        )  # fmt: skip
+        seg.save_as(folder / "labels" / f"case{number}.dcm")
+    return folder
+
+
+def test_a_sites_own_segs_train_a_model_and_a_stopped_training_goes_on(tmp_path: Path) -> None:
+    contract = contract_of(trainable_bundle(tmp_path / "model"), modality="MR")
+    site_folder, out = segmented(tmp_path / "site", 6, contract), tmp_path / "out"
+    assert training.train(contract, site_folder, out, training.Wish(epochs=2, tensorboard=True)) == 0
+    first = torch.load(out / "checkpoint_epoch=2.pt", weights_only=False)
+    assert training.train(contract, site_folder, out, training.Wish(epochs=8)) == 0
+    assert not (out / "checkpoint_epoch=2.pt").exists()
+    last = torch.load(out / "checkpoint_epoch=8.pt", weights_only=False)
+    steps = [checkpoint["optimizer"]["state"][0]["step"].item() for checkpoint in (first, last)]
+    assert steps == [2 * 5, 8 * 5]  # it went on, and did not begin anew
+    best = torch.load(out / "best.pt", weights_only=True)
+    assert {name: tuple(w.shape) for name, w in best["model"].items()} == {"weight": (1, 1, 3, 3, 3), "bias": (1,)}
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
