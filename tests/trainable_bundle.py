@@ -40,7 +40,7 @@ def _loader(of: str) -> dict[str, Any]:
 
 
 TRAIN = {
-    "imports": ["$from scripts.split import cases, latest"],
+    "imports": ["$from scripts.split import cases", "$from scripts.split import latest"],
     "bundle_root": ".",
     "dataset_dir": "",
     "split_file": "",
