@@ -180,6 +180,7 @@ def _measurement(content: Mapping[str, Any], found: Sequence[Mapping[str, Any]])
         "unit": content["unit"]["value"],
         "unit_shown": SHOWN_UNITS.get(content["unit"]["value"], content["unit"]["value"]),
         "method": content.get("method", ""),
+        "uncertainty": content.get("uncertainty"),
         "state": content["state"],
     }
 

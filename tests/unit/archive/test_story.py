@@ -35,6 +35,7 @@ def test_a_delivered_study_tells_its_whole_way(told: dict[str, Any], tmp_path: P
         "unit": "mL",
         "unit_shown": "mL",
         "method": "",
+        "uncertainty": None,
         "state": "proposed",
     }
     assert job["evaluations"][0]["presence"] == "not evaluated"
