@@ -1,6 +1,6 @@
 """Settings: one frozen tree, read once from ``dicom-node.toml`` and the environment, then passed in.
 
-``DICOM_NODE__SECTION__KEY`` overrides a key. A wrong key, type is refused with file, line and what was expected.
+``DICOM_NODE__SECTION__KEY`` overrides a key. A wrong key or type is refused with file, line and what was expected.
 """
 
 from __future__ import annotations
