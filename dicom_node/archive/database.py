@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -19,7 +20,14 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Double, Engine, Text, create_engine, event, or_, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.url import make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, ProgrammingError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -27,6 +35,7 @@ from sqlalchemy.types import TypeDecorator
 from dicom_node.errors import ConfigurationError, LedgerError
 
 BUSY_TIMEOUT_S = 30
+ASKED_AFTER_S = 1.0  # a connection to a server that lay idle for longer is asked whether it still is one
 LONGEST_PAUSE_S = 86400.0  # until the time of day has come when something may be sent
 
 
@@ -123,11 +132,14 @@ class Database:
     def __init__(self, url: str, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.engine = _engine(url, data_dir)
+        # Our SQLite connections begin no transaction by themselves.
+        server = self.engine.dialect.name != "sqlite"
+        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT") if server else self.engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading."""
-        with _translated(), self.engine.connect() as connection:
+        """A connection for reading; each statement sees what is committed when it begins."""
+        with _translated(), self._reading.connect() as connection:
             yield connection
 
     @contextmanager
@@ -192,12 +204,32 @@ def _engine(url: str, data_dir: Path) -> Engine:
             engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
             event.listen(engine, "connect", _prepare_sqlite)
         else:
-            engine = create_engine(parsed, pool_pre_ping=True)
+            engine = create_engine(parsed)
+            _ask_idle_connections(engine)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigurationError(
             f"{error}", key="database.url", remedy='use "sqlite" or "postgresql+psycopg://user@host/database"'
         ) from error
     return engine
+
+
+def _ask_idle_connections(engine: Engine) -> None:
+    """Replace connections that the server dropped while they lay idle; asking those in use would cost round trips."""
+
+    def lies_idle(connection: Any, record: Any) -> None:
+        record.info["idle since"] = time.monotonic()
+
+    def ask(connection: Any, record: Any, proxy: Any) -> None:
+        since = record.info.get("idle since")
+        if since is None or time.monotonic() - since < ASKED_AFTER_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkin", lies_idle)
+    event.listen(engine, "checkout", ask)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:

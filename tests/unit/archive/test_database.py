@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select, text
+from peers import PostgreSQL
+from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects import sqlite
 
+from dicom_node.archive import database as databases
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, UtcTime, among, db_later, db_now
 from dicom_node.archive.schema import event
@@ -93,3 +95,41 @@ def test_many_texts_are_looked_for_by_one_parameter(database: Database) -> None:
         wanted = select(event.c.kind).where(among(event.c.kind, ["a", 'c"\\é', "d"])).order_by(event.c.kind)
         assert list(connection.execute(wanted).scalars()) == ["a", 'c"\\é']
         assert connection.execute(select(event.c.kind).where(among(event.c.kind, []))).all() == []
+
+
+@pytest.mark.peer
+def test_connections_that_a_server_has_dropped_are_replaced(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(databases, "ASKED_AFTER_S", 0.0)
+    database, other = (Database(postgresql.database(), tmp_path) for _ in range(2))
+    number = text("SELECT pg_backend_pid()")
+    with database.read() as connection:
+        first = connection.execute(number).scalar_one()
+    with other.write() as connection:
+        assert connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": first}).scalar_one()
+
+    with database.read() as connection:
+        assert connection.execute(number).scalar_one() != first
+    database.close()
+    other.close()
+
+
+@pytest.mark.peer
+def test_reading_holds_no_transaction_open_and_writing_is_one(postgresql: PostgreSQL, tmp_path: Path) -> None:
+    database, other = (Database(postgresql.database(), tmp_path) for _ in range(2))
+    number, state = text("SELECT pg_backend_pid()"), text("SELECT state FROM pg_stat_activity WHERE pid = :pid")
+
+    def seen(connection: Connection) -> str:
+        pid = connection.execute(number).scalar_one()
+        with other.read() as watching:
+            return str(watching.execute(state, {"pid": pid}).scalar_one())
+
+    with database.read() as connection:
+        assert seen(connection) == "idle"
+    with database.write() as connection:
+        assert seen(connection) == "idle in transaction"
+    with database.read() as connection:
+        assert seen(connection) == "idle"
+    database.close()
+    other.close()
