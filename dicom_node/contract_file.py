@@ -198,6 +198,7 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
         for name in sorted({name for group in measurement.of for name in group} - known):
             yield ("measurements", index, "of"), f"there is no segment {name!r}"
     yield from _input_contradictions(contract)
+    yield from _feature_contradictions(contract)
     for index, evaluation in enumerate(contract.evaluations):
         yield from _evaluation_contradictions(contract, index, evaluation)
     for index, output in enumerate(contract.outputs):
@@ -215,6 +216,17 @@ def _input_contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | 
             if match and match[2] != "instances" and not _is_keyword(match[2]):
                 yield ("inputs", index, "prefer"), f"{match[2]!r} is no DICOM keyword"
         yield from _input_faults(role, index)
+
+
+def _feature_contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What networks cannot do with features, which equations can, and the reverse."""
+    if contract.model.task == "fusion":
+        return
+    for index, feature in enumerate(contract.features):
+        if feature.missing == "bracket":
+            yield ("features", index, "missing"), "a network answers for one value: refuse, default or omit"
+    if contract.features and contract.explanation:
+        yield ("explanation",), "answers that rest on features too are not explained by a map of the image"
 
 
 def _input_faults(role: _Input, index: int) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -35,13 +35,13 @@ def bundle_scripts(bundle: Path, *modules: str) -> ModuleType:
     return package
 
 
-# A network that marks what is brighter than 0; ``{body}`` is what else it does.
+# A network that marks what is brighter than 0; ``{body}`` is what else it does, with its features if it takes any.
 NETWORK = """
 import torch
 
 
 class Network(torch.nn.Module):
-    def forward(self, x):
+    def forward(self, x, features=None):
         {body}
         return (x > 0).float()
 """

@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -43,6 +43,7 @@ from dicom_node.settings import Settings
 from workers.configuration import abilities
 from workers.findings import found, not_evaluated
 from workers.fusion.risk import FUSION, assess, findings_of
+from workers.fusion.vector import NONE, vector
 from workers.heartbeat import Heartbeat, Stopwatch
 from workers.inference import rungs, scope
 from workers.inference.chosen import chosen
@@ -68,7 +69,8 @@ class Computed:
     contract: ModelContract
     volume: Volume  # of the first role
     output: ModelOutput | None
-    outside: str  # why the model does not hold for this volume, where there is no output
+    outside: str  # why the model does not hold for this volume or patient, where there is no output
+    notes: tuple[str, ...]  # on what else it was given
     watch: Stopwatch
 
 
@@ -194,14 +196,17 @@ class Worker:
             volumes, ahead = self.overlap.load(job)
             volume = volumes[contract.inputs[0].name]
         watch.seconds.update(ahead)
-        output, outside = None, scope.outside(contract, volume)
-        if not outside and contract.task != FUSION:  # whose equations need no host
+        imaging = contract.task != FUSION  # whose equations need no host, and tell of their inputs
+        given = vector(contract, job.features) if imaging else NONE
+        output, outside = None, scope.outside(contract, volume) or given.refused
+        if not outside and imaging:
             # The pool ends a host that takes too long; this is for the case that the pool itself hangs.
             with watch.stage("infer", beat, contract.resources.time_limit_s + 2 * START_LIMIT_S):
-                output = self._infer(job, claim, contract, volumes, beat)
+                run = partial(self.hosts.run, contract, volumes, progress=beat.progress, cancelled=lambda: beat.lost)
+                output = self._infer(job, claim, partial(run, features=given.numbers))
         with watch.stage("wait", beat):
             self.overlap.finish()
-        return Computed(contract, volume, output, outside or "", watch)
+        return Computed(contract, volume, output, outside, given.notes, watch)
 
     def _commit(self, job: Job, claim: Claim, computed: Computed, beat: Heartbeat) -> str:
         outcome = self._outcome(job, claim, computed, beat)
@@ -284,18 +289,16 @@ class Worker:
             for selected in job.inputs
         }
 
-    def _infer(
-        self, job: Job, claim: Claim, contract: ModelContract, volumes: Mapping[str, Volume], beat: Heartbeat
-    ) -> ModelOutput:
+    def _infer(self, job: Job, claim: Claim, run: Callable[[], ModelOutput]) -> ModelOutput:
         if claim.attempt - job.excused >= self.settings.worker.maximum_attempts > 1:
             # The last attempt runs alone: nothing that another job left, or that is warm beside it, may be the cause.
             self.hosts.cool()
         with self.overlap.decoding_ahead(job, claim):
-            return self.hosts.run(contract, volumes, progress=beat.progress, cancelled=lambda: beat.lost)
+            return run()
 
     def _findings(self, job: Job, computed: Computed) -> Findings:
         late = lateness(self.ledger.database, job.id)
-        notes = (late,) if late else ()
+        notes = (*computed.notes, late) if late else computed.notes
         if computed.contract.task == FUSION and not computed.outside:
             volume = computed.volume
             return findings_of(assess(computed.contract, job.features), volume.grid, volume.frames, notes)

@@ -204,10 +204,34 @@ def age_at(birth: Feature, at: datetime) -> Feature:
     return replace(birth, name=AGE, value=years, unit=YEAR.value, effective_at=at, transform=f"{birth.transform}, age")
 
 
+def numbers(specs: Sequence[FeatureSpec], values: Mapping[str, Value]) -> tuple[float, ...]:
+    """What a network takes beside its images: each feature's number, then for each 1 where it is known, else 0.
+
+    A truth is 0 or 1. A text is a number for each of ``one_of``, 1 where it is that one. What is not among ``values``,
+    by name, is not known, and 0.
+    """
+    told = [number for spec in specs for number in _numbers(spec, values.get(spec.name))]
+    return (*told, *(float(values.get(spec.name) is not None) for spec in specs))
+
+
+def plausible(spec: FeatureSpec) -> Value:
+    """A value of no patient: the middle of what is plausible, or the first text that counts."""
+    if spec.one_of:
+        return spec.one_of[0]
+    bounds = [bound for bound in (spec.at_least, spec.at_most) if bound is not None]
+    return sum(bounds) / len(bounds) if bounds else 0.0
+
+
 def digest(features: Sequence[Feature]) -> str:
     """SHA-256 over what a job is given; equal exactly when the features are, in whatever order."""
     told = sorted((feature.as_json() for feature in features), key=lambda each: str(each["name"]))
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _numbers(spec: FeatureSpec, value: Value) -> list[float]:
+    if spec.one_of:
+        return [float(value == text) for text in spec.one_of]
+    return [float(value) if isinstance(value, bool | int | float) else 0.0]
 
 
 def _when(feature: Feature) -> float:

@@ -88,6 +88,16 @@ def test_a_bundle_without_a_contract_is_a_problem(bundle: Path) -> None:
     assert "no contract" in Catalogue.load(settings(bundle.parent)).problems[0].error.message
 
 
+BRACKETED = """
+[[features]]
+name = "bmi"
+concept = { CodeValue = "39156-5", CodingSchemeDesignator = "LN", CodeMeaning = "Body mass index" }
+missing = "bracket"
+bracket = [18.0, 40.0]
+source = "tests"
+"""
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "message"),
     [
@@ -106,6 +116,7 @@ def test_a_bundle_without_a_contract_is_a_problem(bundle: Path) -> None:
         ("minimum_slices = 20", 'minimum_slices = 20\nselect = ["EchoTime"]', "inputs[1].select", "selects nothing"),
         ("minimum_slices = 20", 'minimum_slices = 20\nselect = ["Echo = 1"]', "inputs[1].select", "'Echo'"),
         ("minimum_slices = 20", 'minimum_slices = 20\nvalues = "SUVbw"', "inputs[1].values", "not for CT"),
+        ("[resources]", f"{BRACKETED}\n[resources]", "features[1].missing", "answers for one value"),
     ],
 )
 def test_a_wrong_contract_is_refused_with_file_line_and_key(

@@ -9,46 +9,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.feature import Feature, FeatureSpec, FeatureState, Value, WhenMissing
+from dicom_node.domain.feature import FeatureState, Value, WhenMissing
 from dicom_node.domain.finding import Classification, Findings, Measurement, Presence
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.domain.output import ValueOutput, ValueSpec
 from dicom_node.errors import ContractError
 from workers.fusion.equations import Equation, Equations, read
+from workers.fusion.given import Given, notes_of, why
 
 FUSION = "fusion"  # the task of contracts whose configuration is equations
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What a job was given."""
-
-    at: datetime
-    matched: bool
-    reason: str  # why the record is, or is not, that of the images
-    values: Mapping[str, Feature]
-    trouble: str = ""  # what of the record could not be asked for
-
-    @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> Given:
-        """The column ``features`` of a job.
-
-        Raises:
-            ContractError: the job was planned before its model asked for features.
-        """
-        if told is None:
-            raise ContractError(
-                "the job holds no features", reason="no-features", remedy="have the study looked at again by the rules"
-            )
-        values = [Feature.from_json(each) for each in told["values"]]
-        match = told["match"]
-        at = datetime.fromisoformat(told["at"])
-        named = {each.name: each for each in values}
-        return cls(at, bool(match["matched"]), match["reason"], named, match.get("trouble", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +46,11 @@ def assess(contract: ModelContract, told: Mapping[str, Any] | None) -> Assessmen
     inputs = equations.completed(known)
     missing = [spec for spec in contract.features if inputs.get(spec.name) is None]
     inputs |= {spec.name: spec.default for spec in missing if spec.missing is WhenMissing.DEFAULT}
-    refused = "; ".join(_why(spec, given) for spec in missing if spec.missing is WhenMissing.REFUSE)
+    refused = "; ".join(why(spec, given) for spec in missing if spec.missing is WhenMissing.REFUSE)
     brackets = {spec.name: spec.bracket for spec in missing if spec.bracket is not None}
     measurements: list[Measurement] = []
     classes: list[Classification] = []
-    notes = list(_notes(contract, given, inputs))
+    notes = list(notes_of(contract, given, inputs))
     for output, spec in _outcomes(contract):
         if refused:
             classes.append(_not_evaluated(output, spec, refused, equations))
@@ -148,47 +120,8 @@ def _not_evaluated(output: str, spec: ValueSpec, reason: str, equations: Equatio
     )
 
 
-def _why(spec: FeatureSpec, given: Given) -> str:
-    found = given.values.get(spec.name)
-    state = found.state if found else FeatureState.MISSING
-    return f"{spec.concept.meaning} is {state}" + (f": {found.reason}" if found and found.reason else "")
-
-
-def _notes(contract: ModelContract, given: Given, inputs: Mapping[str, Value]) -> list[str]:
-    """The record that was used, and each input in a line of its own."""
-    used = "The patient's record was used" if given.matched else "The patient's record was not used"
-    asked = [f"Not all of the record could be asked for: {given.trouble}."] if given.trouble else []
-    return [f"{used}: {given.reason}.", *asked, *(_line(spec, given, inputs) for spec in contract.features)]
-
-
-def _line(spec: FeatureSpec, given: Given, inputs: Mapping[str, Value]) -> str:
-    found = given.values.get(spec.name)
-    if found is not None and found.state is FeatureState.PRESENT:
-        age = found.age_days(given.at)
-        when = f"of {found.effective_at:%Y-%m-%d}, {age:.0f} days old" if found.effective_at and age else "of always"
-        source = f"{found.source}" + (f" version {found.version}" if found.version else "")
-        return (
-            f"Input {spec.concept.meaning}: {_shown(found.value, found.unit)}; {when}; {source}; by {found.transform}."
-        )
-    why = _why(spec, given)
-    if spec.missing is WhenMissing.DEFAULT and inputs.get(spec.name) == spec.default:
-        return f"Input {why}; {_shown(spec.default, spec.unit)} was taken instead ({spec.source})."
-    if inputs.get(spec.name) is not None:
-        return f"Input {why}; {_shown(inputs[spec.name], spec.unit)} follows from the other inputs."
-    if spec.bracket is not None:
-        low, high = (_shown(value, spec.unit) for value in spec.bracket)
-        return f"Input {why}; the answer is told for {low} and for {high} ({spec.source})."
-    return f"Input {why}; " + ("without it there is no answer." if spec.required else "the answer does without.")
-
-
 def _shares(equations: Equations, equation: Equation | None, inputs: Mapping[str, Value]) -> str:
     assert equation is not None  # noqa: S101  checked before
     ranked = sorted(equations.contributions(equation, inputs), key=lambda each: -abs(each[1]))
     told = "; ".join(f"{name} {value:+.4f}" for name, value in ranked)
     return f"Contributions to the linear predictor of {equation.output} ({equation.intercept:+.4f}), exact: {told}."
-
-
-def _shown(value: Value, unit: str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g} {unit}".strip() if isinstance(value, float | int) else str(value)

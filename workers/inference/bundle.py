@@ -7,7 +7,7 @@ frame is RAS; MONAI's transforms turn a volume silently where ``space`` is not s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,7 +142,12 @@ class Bundle:
         return str(self._ladder.rungs[at])
 
     def run(
-        self, inputs: Mapping[str, Input], progress: Callable[[str], None], rung: int = 0, draws: int = 0
+        self,
+        inputs: Mapping[str, Input],
+        progress: Callable[[str], None],
+        rung: int = 0,
+        draws: int = 0,
+        features: Sequence[float] = (),
     ) -> tuple[dict[str, Array], dict[str, float], int]:
         """The arrays of the contract's outputs, as :mod:`workers.inference.outputs` has them, and seconds per step.
 
@@ -150,7 +155,8 @@ class Bundle:
         of the ladder that had memory enough, from ``rung`` on; a later run may begin there.
 
         A single input goes in under the bundle's image key; several go in under their roles' names, and the bundle's
-        preprocessing joins them.
+        preprocessing joins them. ``features`` go to the network as its second argument, a row (N, F) for each of N
+        windows or images.
 
         Raises:
             ModelOutputError: what came out is not what the contract says.
@@ -158,6 +164,7 @@ class Bundle:
         """
         names = [self._image_key] if len(inputs) == 1 else list(inputs)
         reference = next(iter(inputs.values()))
+        given = torch.tensor([features], dtype=torch.float32, device=self.device) if features else None
         seconds: dict[str, float] = {}
         torch.manual_seed(0)
         with torch.inference_mode():
@@ -170,7 +177,7 @@ class Bundle:
             progress("inference")
             with _timed(seconds, "inference"), self._precision():
                 x = data[self._image_key][None].to(self.device)
-                (found, drawn), rung = self._ladder.run(lambda: self._inferred(x), rung, progress)
+                (found, drawn), rung = self._ladder.run(lambda: self._inferred(x, given), rung, progress)
                 self._wait()
             progress("postprocessing")
             with _timed(seconds, "postprocessing"):
@@ -229,20 +236,20 @@ class Bundle:
         finished = self._postprocessing(data) if self._postprocessing else data
         return {_NETWORK: before, **finished} if isinstance(finished, Mapping) else finished
 
-    def _inferred(self, x: torch.Tensor) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def _inferred(self, x: torch.Tensor, given: torch.Tensor | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """What the networks find, and samples of it where they are asked for."""
         if self._sampling is None:
-            return self._passed(x), []
+            return self._passed(x, given), []
         if call := self._sampling["call"]:
             method = getattr(self._networks[0], call, None)
             if method is None:
                 raise ContractError(f"the network has no method {call!r}", key="uncertainty.call")
-            return samples.called(_first(self._inferer(x, method)), call)
-        return samples.drawn(self._sampling, self._passed, x)
+            return samples.called(_first(self._inferer(x, _with(method, given))), call)
+        return samples.drawn(self._sampling, lambda view: self._passed(view, given), x)
 
-    def _passed(self, x: torch.Tensor) -> dict[str, Any]:
+    def _passed(self, x: torch.Tensor, given: torch.Tensor | None) -> dict[str, Any]:
         pairs = zip(self._pred_keys, self._networks, strict=True)
-        return {key: _first(self._inferer(x, network)) for key, network in pairs}
+        return {key: _first(self._inferer(x, _with(network, given))) for key, network in pairs}
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast("cuda") if self._mixed_precision else nullcontext()
@@ -250,6 +257,13 @@ class Bundle:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _with(network: Any, given: torch.Tensor | None) -> Any:
+    """The network with its features (1, F) beside each of the windows or images that an inferer gives it."""
+    if given is None:
+        return network
+    return lambda windows, *more, **named: network(windows, given.expand(len(windows), -1), *more, **named)
 
 
 class _timed:

@@ -104,7 +104,8 @@ class Host:
 
     def _run(self, order: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         bundle = self._loaded()
-        arrays, seconds, rung = bundle.run(_inputs(order, descriptors), self._progress, order["rung"], order["draws"])
+        inputs, features = _inputs(order, descriptors), order["features"]
+        arrays, seconds, rung = bundle.run(inputs, self._progress, order["rung"], order["draws"], features)
         with os.fdopen(os.dup(descriptors[-1]), "r+b") as output:
             for array in arrays.values():
                 array.tofile(output)

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -110,13 +110,18 @@ class HostProcess:
         self.seconds = {str(key): float(value) for key, value in answer["seconds"].items()}
 
     def run(
-        self, volumes: Mapping[str, Volume], watch: Watch, rung: int = 0, draws: int = 0
+        self,
+        volumes: Mapping[str, Volume],
+        watch: Watch,
+        rung: int = 0,
+        draws: int = 0,
+        features: Sequence[float] = (),
     ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, float], tuple[int, str]]:
         """The arrays of the contract's outputs (:mod:`workers.inference.outputs`), and seconds per step.
 
         Last comes the rung of the ladder of :mod:`workers.inference.ladder` on which memory sufficed, from ``rung`` on,
         and in words what it means; no words for the first. With ``draws`` an explanation is compared with those of as
-        many networks of random weights.
+        many networks of random weights. ``features``: of :mod:`workers.fusion.vector`, where the model takes any.
 
         Raises:
             ModelRaised, ModelTimeout, ModelOutOfMemory, ModelCrashed, ModelOutputError: as named.
@@ -129,6 +134,7 @@ class HostProcess:
             files = [stack.enter_context(wire.share(volume.array)) for volume in volumes.values()]
             output = stack.enter_context(wire.shared_file(returns.expected_bytes(self.contract, shape)))
             order = {"do": "run", "inputs": self._inputs(volumes), "rung": rung, "draws": draws}
+            order["features"] = list(features)
             sent = time.perf_counter()
             answer = self._ask(order, [file.fileno() for file in (*files, output)], watch)
             received = time.perf_counter()

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from dicom_node.archive.optimised import Choice
 from dicom_node.domain.contract import ModelContract
+from dicom_node.domain.feature import numbers
 from dicom_node.domain.output import MaskOutput
-from dicom_node.errors import ModelOutOfMemory
+from dicom_node.errors import InputError, ModelOutOfMemory
 from workers import device as devices
 from workers.inference import returns
 from workers.inference.alignment import aligned
@@ -119,8 +120,9 @@ class HostPool:
         progress: Callable[[str], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
         draws: int = 0,
+        features: Sequence[float] = (),
     ) -> ModelOutput:
-        """Run a model on the volumes of its roles.
+        """Run a model on the volumes of its roles, and ``features`` (:mod:`workers.fusion.vector`) where it takes any.
 
         ``deadline_s``: seconds from now that the call may take, a start of the host included; the contract's own
         limit counts from when the host is ready. ``progress`` is told starting, loading, preprocessing, inference and
@@ -131,10 +133,11 @@ class HostPool:
             ContractError: the bundle is broken; names the file and what is wrong with it.
             ModelRaised, ModelTimeout, ModelOutOfMemory, ModelCrashed, ModelOutputError: with ``traceback`` and the
                 last lines of ``output``.
-            InputError, GeometryError: the volumes are not those of the contract's roles.
+            InputError, GeometryError: the volumes, or the features, are not those of the contract.
             Fenced: ``cancelled`` returned true (reason ``cancelled``).
         """
         began = time.monotonic()
+        _expect_features(contract, features)
         ordered = aligned(contract, volumes)
         told, asked = progress or _ignore, cancelled or _never
         until = None if deadline_s is None else began + deadline_s
@@ -144,7 +147,7 @@ class HostPool:
             host = self._host(contract, until, told, asked)
             try:
                 watch = _watch("compute", contract.resources.time_limit_s, until, told, asked)
-                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(*shape), draws)
+                arrays, seconds, (rung, words) = host.run(ordered, watch, self._rungs.get(*shape), draws, features)
                 self._rungs.put(*shape, rung)
             except BaseException as error:
                 if isinstance(error, ModelOutOfMemory):
@@ -241,6 +244,16 @@ def _watch(
     now = time.monotonic()
     allowed_s = limit_s if until is None else max(0.0, min(limit_s, until - now))
     return Watch(round(allowed_s, 1), now + allowed_s, what, progress, cancelled)
+
+
+def _expect_features(contract: ModelContract, features: Sequence[float]) -> None:
+    wanted = len(numbers(contract.features, {}))
+    if len(features) != wanted:
+        raise InputError(
+            f"{contract.name} takes {wanted} numbers of its {len(contract.features)} features, not {len(features)}",
+            reason="features",
+            remedy="run it as a job of a study whose patient's record the node has" if not features else "",
+        )
 
 
 def _machine_mb() -> float:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from dicom_node.domain.contract import InputRole, ModelContract
+from dicom_node.domain.feature import numbers, plausible
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import DicomNodeError
 from workers.inference import statements
@@ -79,7 +80,8 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     volumes = computed_volumes(contract)
     if contract.explanation:  # which takes a run for every part of the volume
         volumes = {name: _middle(volume) for name, volume in volumes.items()}
-    straight = pool.run(contract, volumes)
+    features = numbers(contract.features, {spec.name: plausible(spec) for spec in contract.features})
+    straight = pool.run(contract, volumes, features=features)
     yield Check("device", Outcome.PASSED, ", ".join(f"{key} {value}" for key, value in straight.versions.items()))
     reference = volumes[contract.inputs[0].name]
     seconds, shape = straight.timings["total"], " x ".join(map(str, reference.grid.shape))
@@ -88,7 +90,7 @@ def _checks(contract: ModelContract, pool: HostPool) -> Iterator[Check]:
     if contract.explanation:
         yield _explained(contract, pool.run(contract, volumes, draws=_DRAWS))
     if straight.layers(contract):
-        turned = pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()})
+        turned = pool.run(contract, {role: _turned(volume) for role, volume in volumes.items()}, features=features)
         yield _orientation(straight.layers(contract), turned.layers(contract))
 
 

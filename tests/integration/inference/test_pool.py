@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from dicom_node import sandbox
+from dicom_node.domain.feature import FeatureSpec
+from dicom_node.domain.finding import Code
 from dicom_node.errors import (
     DicomNodeError,
     Fenced,
@@ -182,6 +184,27 @@ def test_a_bundle_finds_the_doors_closed(
 def test_volumes_must_be_those_of_the_roles(make_bundle, pool: HostPool, volume: Volume) -> None:
     with pytest.raises(InputError, match="takes the series image, not t1"):
         pool.run(make_bundle("threshold"), {"t1": volume})
+
+
+def test_features_of_the_record_reach_the_network_beside_every_window(
+    make_bundle, pool: HostPool, volume: Volume
+) -> None:
+    body = "return (x > features[:, :1, None, None, None]).float() * features[:, 1].max()"
+    contract = make_bundle("features", body)
+    inference = contract.folder / "configs" / "inference.json"
+    configuration = json.loads(inference.read_text())
+    configuration["inferer"] = {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8], "sw_batch_size": 3}
+    inference.write_text(json.dumps(configuration))
+    threshold = FeatureSpec("threshold", Code("1", "99TEST", "Threshold"))
+    contract = replace(contract, features=(threshold,))
+
+    found = pool.run(contract, {"image": volume}, features=(150.0, 1.0))
+    unknown = pool.run(contract, {"image": volume}, features=(0.0, 0.0))
+
+    assert np.array_equal(found.label_map, volume.array > 150)
+    assert not unknown.label_map.any()
+    with pytest.raises(InputError, match="takes 2 numbers of its 1 features, not 0"):
+        pool.run(contract, {"image": volume})
 
 
 def test_the_least_recently_used_host_makes_room(make_bundle, volume: Volume) -> None:

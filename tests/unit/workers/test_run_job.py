@@ -34,7 +34,7 @@ class Scripted(Worker):
     """A worker whose jobs end as they are told to."""
 
     def _compute(self, job: Any, claim: Any, beat: Any) -> Any:
-        self._infer(job, claim, None, {}, beat)  # type: ignore[arg-type]
+        self._infer(job, claim, self.hosts.run)  # type: ignore[arg-type]
         ending = job.parameters["seconds"]
         if isinstance(ending, str):
             raise ENDINGS[ending]
