@@ -60,6 +60,7 @@ def test_every_setting_stands_in_it_with_its_default(folder: Path) -> None:
             "ca",
             "association_end_seconds",
             "mapping",
+            "hl7",
             "hgnc",
         }:
             assert getattr(getattr(shown, section), key) == getattr(getattr(defaults, section), key), (model, key)

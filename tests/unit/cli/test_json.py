@@ -84,7 +84,7 @@ def test_every_command_is_in_the_table() -> None:
 
     from dicom_node.cli.main import app
 
-    silent = {"up", "serve", "worker", "demo"}
+    silent = {"up", "serve", "worker", "sidecar", "demo"}
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
         if command.hidden or name in silent:
             continue

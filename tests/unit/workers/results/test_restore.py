@@ -71,6 +71,7 @@ def test_segments_that_overlap_and_those_that_do_not_are_read_again_voxel_by_vox
         planes = planes_of(findings, encoding)
         made = segmentation.build(findings, contract(), source.read(images), CONTEXT, CONTEXT.content_time, planes)
         pydicom.dcmwrite(whole, made, enforce_file_format=True)
+        whole.seek(0)
         read = restore.findings(rows_of(findings), (), pydicom.dcmread(whole), findings.grid, images)
         for number in (1, 2):
             assert np.array_equal(read.mask(number), findings.mask(number))
@@ -96,7 +97,7 @@ def test_what_a_label_map_says_is_checked_when_it_is_written() -> None:
     objects = written(findings, images, Encoding.LABELMAP)
     check(objects, findings, images)
     other = findings_on(images, np.roll(findings.layers[0], 1, axis=2))
-    with pytest.raises(ResultError, match="its label map on slice"):
+    with pytest.raises(ResultError, match="its mask on slice"):
         check(objects, other, images)
 
 
