@@ -408,8 +408,7 @@ def test_our_own_door_takes_what_we_send(database: Database, tmp_path: Path) -> 
         number = bench.add(objects=3)
         bench.run()
         parcel = bench.parcel(number)
-        assert parcel.state == ParcelState.SENT, parcel.error
-        assert parcel.verification.startswith("sent, cannot be verified")
+        assert parcel.state == ParcelState.PRESENT, parcel.error  # sender and door share a ledger, so it is found there
         kept = sorted(receiver.glob("objects/stow/*/*.dcm"))
         assert len(kept) == 3
         for file, made in zip(kept, parcel.artifacts, strict=True):
