@@ -133,6 +133,7 @@ class Optimised:
 
     def _write(self, held: Mapping[str, Mapping[str, Choice]]) -> None:
         told = {digest: {where: asdict(c) for where, c in of.items()} for digest, of in held.items()}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         part = self._file.with_name(f".{FILE}.{uuid.uuid4().hex}")
         part.write_text(json.dumps(told, indent=1), encoding="utf-8")
         part.replace(self._file)

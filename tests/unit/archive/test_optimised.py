@@ -77,3 +77,9 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, here: Optimised, cont
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         here.get("ab")
+
+
+def test_a_data_directory_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+    new = Optimised(tmp_path / "data", "cpu", "2.13.0")
+    new.put("ab", choice(Options(windows=4)))
+    assert new.get("ab") == choice(Options(windows=4))
