@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dicom_node.peer_settings import Port, Section
+from dicom_node.peer_settings import Networks, Port, Section
 
 
 class IdentifierSettings(Section):
@@ -53,20 +52,10 @@ class Hl7Settings(Section):
     host: str = "127.0.0.1"
     port: Port = 2575
     tls: bool = False  # with the certificate of [tls], which may ask senders for theirs
-    addresses: tuple[str, ...] = Field(default=(), strict=False)  # networks senders may call from; empty: anywhere
+    addresses: Networks = ()  # networks senders may call from; empty: anywhere
     maximum_bytes: Annotated[int, Field(ge=1024)] = 20_000_000  # of one message
     maximum_connections: Annotated[int, Field(ge=1)] = 20
     idle_seconds: Annotated[float, Field(gt=0)] = 3600.0  # silence of a connection
-
-    @field_validator("addresses")
-    @classmethod
-    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            try:
-                ipaddress.ip_network(address, strict=False)
-            except ValueError as error:
-                raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
-        return addresses
 
 
 class EhrSettings(Section):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dicom_node.domain.changes import Changes
 from dicom_node.domain.hours import Hours
@@ -32,6 +32,18 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _FINGERPRINT = re.compile(r"sha256:([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 _SUBJECT = re.compile(r"(CN|O|OU|C|L|ST)=[^,=]+(,\s*(CN|O|OU|C|L|ST)=[^,=]+)*")
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:.+")
+
+
+def _networks(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    for address in addresses:
+        try:
+            ipaddress.ip_network(address, strict=False)
+        except ValueError as error:
+            raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
+    return addresses
+
+
+Networks = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_networks)]
 
 
 class Section(BaseModel):
@@ -69,7 +81,7 @@ class PeerSettings(Section):
     clinical: bool = False  # true: results of research models are held back from it
     verify: Literal["commitment", "find", "none"] = "find"  # how it is asked whether it has what it took
     receive: bool = True  # whether it may send to us
-    addresses: tuple[str, ...] = Field(default=(), strict=False)  # where it may call from; empty: anywhere
+    addresses: Networks = ()  # where it may call from; empty: anywhere
     called_ae_titles: tuple[AETitle, ...] = Field(default=(), strict=False)  # what it may call us beside node.ae_title
     tls: bool = False  # it is reached over TLS, and must use TLS itself
     certificate: str = ""  # "sha256:<fingerprint>" or parts of the subject that it must have
@@ -119,16 +131,6 @@ class PeerSettings(Section):
         if len(set(given)) != len(given):
             raise ValueError("should name each encoding once")
         return tuple(Profile(name) for name in given)
-
-    @field_validator("addresses")
-    @classmethod
-    def _are_networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            try:
-                ipaddress.ip_network(address, strict=False)
-            except ValueError as error:
-                raise ValueError(f"{address!r} should be an address, or a network such as '10.0.0.0/24'") from error
-        return addresses
 
     @field_validator("sop_classes")
     @classmethod

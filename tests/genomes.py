@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from dicom_node.sidecars.genomics.scoring import Record
+
 CHR1_37, CHR1_38 = 249250621, 248956422
 CONTIG_37 = f"##contig=<ID=1,length={CHR1_37}>"
 GT = '##FORMAT=<ID=GT,Number=1,Type=String,Description="Genotype">'
@@ -95,3 +97,21 @@ def exome(file: Path, records: int, *, seed: int = 1) -> Path:
                 cells = [name, position, ".", ref, alt, 500, "PASS", "AC=1;AN=2;DP=32", "GT:AD:DP:GQ:PL", said]
                 out.write("\t".join(map(str, cells)) + "\n")
     return file
+
+
+def record(
+    position: int, ref: str, alts: Sequence[str] = (), genotype: tuple[int | None, ...] = (0, 1), **more: object
+) -> Record:
+    """A call of one sample on chromosome 1."""
+    told: dict[str, object] = {
+        "chromosome": "1",
+        "position": position,
+        "end": position + len(ref) - 1,
+        "ref": ref,
+        "alts": tuple(alts),
+        "is_reference": not alts,
+        "passed": True,
+        "genotypes": (genotype,),
+        "quality": (None,),
+    }
+    return Record(**{**told, **more})  # type: ignore[arg-type]

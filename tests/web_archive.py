@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 from peers import wait_until
@@ -49,11 +50,11 @@ def take_in(database: Database, data_dir: Path, files: Iterable[Path]) -> None:
 
 
 @contextmanager
-def served(database: Database, data_dir: Path, **web: object) -> Iterator[str]:
-    """Serve pages and DICOMweb over a ledger; the address."""
+def served(database: Database, data_dir: Path, **node: Any) -> Iterator[str]:
+    """Serve pages and DICOMweb over a ledger, with further settings of ``[node]``; the address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    settings = Settings(node=NodeSettings(data_dir=data_dir, time_zone="UTC"), web=WebSettings(port=port, **web))
+    settings = Settings(node=NodeSettings(data_dir=data_dir, time_zone="UTC", **node), web=WebSettings(port=port))
     stop = threading.Event()
     arguments = (settings, database, Ledger(database), Parcels(database), dict, stop)
     thread = threading.Thread(target=serve_web, args=arguments)

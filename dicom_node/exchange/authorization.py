@@ -5,19 +5,15 @@ Secrets are read when they are needed, from the environment or a file, and stand
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import time
-from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 
 from dicom_node.errors import PeerError
+from dicom_node.exchange.bearer import Bearer
 from dicom_node.settings import PeerSettings
 
-_MARGIN_S = 30.0  # a token is renewed so long before it expires
 _LONGEST_S = 86400.0  # a token is kept, whatever the server says
 
 
@@ -55,58 +51,25 @@ def read_secret(peer: PeerSettings) -> str:
     return found
 
 
-class ClientCredentials(httpx.Auth):
-    """Adds a bearer token to each request; gets a new one before it expires, and when the server takes it no more."""
+class ClientCredentials(Bearer):
+    """A client that shows its secret."""
 
     def __init__(self, peer: PeerSettings, secret: str) -> None:
+        super().__init__(_LONGEST_S)
         self._peer = peer
         self._secret = secret
-        self._lock = threading.Lock()
-        self._token = ""
-        self._good_until = 0.0  # monotonic time
 
-    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Add the token; answered with 401, try once more with a new one."""
-        token = yield from self._current()
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code != 401:
-            return
-        response.read()
-        with self._lock:
-            if self._token == token:
-                self._good_until = 0.0
-        token = yield from self._current()
-        request.headers["Authorization"] = f"Bearer {token}"
-        yield request
-
-    def _current(self) -> Generator[httpx.Request, httpx.Response, str]:
-        with self._lock:
-            if time.monotonic() < self._good_until:
-                return self._token
+    def ask(self) -> httpx.Request:
+        """By HTTP Basic, which every authorization server supports (RFC 6749 2.3.1)."""
         fields = {"grant_type": "client_credentials"} | ({"scope": self._peer.scope} if self._peer.scope else {})
-        ask = httpx.Request("POST", self._peer.token_url, data=fields, headers={"Accept": "application/json"})
-        # RFC 6749 2.3.1: HTTP Basic is what every authorization server supports.
-        next(httpx.BasicAuth(self._peer.user, self._secret).auth_flow(ask))
-        response = yield ask
-        response.read()
-        token, lifetime_s = self._granted(response)
-        with self._lock:
-            self._token = token
-            self._good_until = time.monotonic() + max(0.0, min(lifetime_s, _LONGEST_S) - _MARGIN_S)
-        return token
+        request = httpx.Request("POST", self._peer.token_url, data=fields, headers={"Accept": "application/json"})
+        next(httpx.BasicAuth(self._peer.user, self._secret).auth_flow(request))
+        return request
 
-    def _granted(self, response: httpx.Response) -> tuple[str, float]:
-        """Token and its life in seconds (RFC 6749 5.1)."""
-        try:
-            answer = response.json()
-            if response.status_code == 200:
-                return str(answer["access_token"]), float(answer.get("expires_in", _LONGEST_S))
-            why = str(answer.get("error", ""))[:40]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError):
-            why = ""
-        raise PeerError(
-            f"{self._peer.name}: no token from {self._peer.token_url}: HTTP {response.status_code} {why}".rstrip(),
+    def refusal(self, why: str) -> PeerError:
+        """What is told where there was no token."""
+        return PeerError(
+            f"{self._peer.name}: no token from {self._peer.token_url}: {why}",
             reason="no-token",
             remedy="check token_url, user, secret and scope of this peer, and the client at the authorization server",
         )

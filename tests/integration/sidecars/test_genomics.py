@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 from genomes import CONTIG_37, GT, row, score, vcf
-from peers import wait_until
+from peers import program, wait_until
 
 from dicom_node.errors import GenomeError
 from dicom_node.sidecars.genomics import process, scorefile
@@ -31,18 +31,10 @@ pytest.importorskip("pysam.bcftools")
 
 DATA = os.environ.get("DICOM_NODE_TEST_DATA")
 GENOMICS = Path(DATA or "none") / "genomics"
-real_data = pytest.mark.skipif(not DATA, reason="DICOM_NODE_TEST_DATA names no data")
+real_data = pytest.mark.usefixtures("test_data")
 CHECKOUT = Path(__file__).parents[3]
 COHORT = GENOMICS / "cineca_pgs001229" / "cineca_synthetic_subset.vcf.gz"
 HEIGHT = GENOMICS / "cineca_pgs001229" / "PGS001229_22.txt"
-MISSING = "sudo apt-get install bcftools tabix plink2"
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(MISSING)
-    return found
 
 
 def read(file: Path, *samples: str, **more: Any) -> dict[str, Any]:
@@ -68,7 +60,7 @@ class Fasta:
 
 
 @pytest.mark.peer
-@pytest.mark.data
+@real_data
 @real_data
 @pytest.mark.parametrize("case", ["norm", "norm.2", "norm.split", "norm.4"])
 def test_normal_forms_are_those_of_bcftools(tmp_path: Path, case: str) -> None:
@@ -99,7 +91,7 @@ def variants(line: str) -> list[Variant]:
     return [variant for _, variant in split(name, int(position), ref, alts.split(","))]
 
 
-@pytest.mark.data
+@real_data
 @real_data
 def test_consequences_are_those_of_bcftools(tmp_path: Path) -> None:
     for name in ("csq.vcf", "csq.fa", "csq.gff3"):
@@ -132,7 +124,7 @@ def test_consequences_are_those_of_bcftools(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
-@pytest.mark.data
+@real_data
 @real_data
 def test_scores_are_those_of_plink(tmp_path: Path) -> None:
     plink = program("plink2")
@@ -303,7 +295,7 @@ def test_broken_heads_and_compressions(tmp_path: Path) -> None:
         assert refusal(tmp_path / name, declared="GRCh37").reason.startswith("genome-"), name
 
 
-@pytest.mark.data
+@real_data
 @real_data
 @pytest.mark.parametrize("file", sorted((GENOMICS / "cyvcf2_odd").glob("*.[vb]cf*")), ids=lambda file: file.name)
 def test_odd_files_of_others_are_read_or_refused_by_name(file: Path) -> None:

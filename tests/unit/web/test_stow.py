@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +11,9 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from peers import wait_until
+import web_archive
 
-from dicom_node.archive.ledger import Ledger
-from dicom_node.archive.parcels import Parcels
-from dicom_node.settings import NodeSettings, Settings, WebSettings
 from dicom_node.web import stow
-from dicom_node.web.app import serve_web
 
 RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=B'}
 
@@ -33,27 +28,9 @@ def archive(tmp_path: Path, archive_factory: Any) -> Iterator[Any]:
 
 @contextmanager
 def served(archive: Any, **node: Any) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = Settings(node=NodeSettings(data_dir=archive.data_dir, **node), web=WebSettings(port=port))
-    stop, database = threading.Event(), archive.database
-    arguments = (settings, database, Ledger(database), Parcels(database), dict, stop)
-    thread = threading.Thread(target=serve_web, args=arguments)
-    thread.start()
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{address}/healthz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_until(answers, "the server")
+    """Where studies are stored."""
+    with web_archive.served(archive.database, archive.data_dir, **node) as address:
         yield f"{address}/dicom-web/studies"
-    finally:
-        stop.set()
-        thread.join()
 
 
 def parts(*files: bytes) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import genomes
 import pytest
 from genomes import InMemory
 
@@ -25,18 +26,7 @@ def extract(*entries: str, genes: tuple[str, ...] = ("BRCA1",), bases: str = "")
 
 
 def record(position: int, ref: str, *alts: str, genotype: tuple[int | None, ...] = (0, 1), **more: object) -> Record:
-    told: dict[str, object] = {
-        "chromosome": "1",
-        "position": position,
-        "end": position + len(ref) - 1,
-        "ref": ref,
-        "alts": alts,
-        "is_reference": not alts,
-        "passed": True,
-        "genotypes": (genotype,),
-        "quality": (None,),
-    }
-    return Record(**{**told, **more})  # type: ignore[arg-type]
+    return genomes.record(position, ref, alts, genotype, **more)
 
 
 def watched(found: Extract, *records: Record, bases: str = "") -> PanelWatch:

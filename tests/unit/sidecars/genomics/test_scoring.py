@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from genomes import InMemory, row, score
+from genomes import InMemory, record, row, score
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,23 +18,6 @@ from dicom_node.sidecars.genomics.scoring import Record, Scoring, Uncalled, join
 PAIRS = [("A", "C"), ("A", "G"), ("C", "A"), ("C", "T"), ("G", "A"), ("G", "T"), ("T", "C"), ("T", "G")]
 SAID = st.sampled_from([0, 1, 2, *map(int, Uncalled)])
 files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-
-
-def record(
-    position: int, ref: str, alts: tuple[str, ...] = (), genotype: tuple[int | None, ...] = (0, 1), **more: object
-) -> Record:
-    told: dict[str, object] = {
-        "chromosome": "1",
-        "position": position,
-        "end": position + len(ref) - 1,
-        "ref": ref,
-        "alts": alts,
-        "is_reference": not alts,
-        "passed": True,
-        "genotypes": (genotype,),
-        "quality": (None,),
-    }
-    return Record(**{**told, **more})  # type: ignore[arg-type]
 
 
 def counted(folder: Path, rows: list[dict[str, object]], records: list[Record], **more: object) -> Scoring:
