@@ -26,7 +26,7 @@ SPLIT = json.loads((BUNDLE / "configs" / "split.json").read_text(encoding="utf-8
 
 @pytest.fixture(scope="module")
 def scripts() -> ModuleType:
-    return bundle_scripts(BUNDLE, "ensemble", "intensity", "merge", "training")
+    return bundle_scripts(BUNDLE, "ensemble", "intensity", "merge", "network", "training")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,16 @@ def test_the_parts_of_the_split_share_no_case() -> None:
 
     assert len(SPLIT["test"]) == 40
     assert len(names) == len(set(names)) == 200
+
+
+def test_training_starts_from_the_weights_that_are_served(scripts: ModuleType) -> None:
+    config = json.loads((BUNDLE / "configs" / "train.json").read_text(encoding="utf-8"))
+    served = json.loads((BUNDLE / "configs" / "inference.json").read_text(encoding="utf-8"))["network_def"]["folds"]
+    network = scripts.network.HippocampusNet(fold=config["fold"])
+
+    scripts.training.started(network, str(BUNDLE / "models" / "model.pt"))
+
+    assert config["fold"] == served[0]
 
 
 def test_scale_offset_and_padding_change_nothing(scripts: ModuleType) -> None:
