@@ -57,9 +57,14 @@ class Receiver:
     processes: tuple[subprocess.Popen[bytes], ...]
 
     def user_seconds(self) -> float:
-        """User CPU time of its processes and all below them so far."""
-        pids = [pid for process in self.processes for pid in family(process.pid)]
-        return sum(psutil.Process(pid).cpu_times().user for pid in pids)
+        """User CPU time of its processes and all below them so far, those that have ended included."""
+        while True:
+            pids = [pid for process in self.processes for pid in family(process.pid)]
+            try:
+                times = [psutil.Process(pid).cpu_times() for pid in pids]
+            except psutil.NoSuchProcess:  # it has ended: its parent has its time
+                continue
+            return sum(taken.user + taken.children_user for taken in times)
 
     def stop(self) -> None:
         """End it."""
