@@ -8,7 +8,7 @@ the dictionary knows not to be storage is left to the services that speak it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from functools import cache
+from functools import cache, lru_cache
 
 from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext, build_context
@@ -38,10 +38,16 @@ def accepted(proposed: Iterable[PresentationContext], classes: Collection[str] =
     Where ``classes`` are given only these SOP classes are taken. The transfer syntaxes keep the sender's order, so that
     what it prefers is what is agreed upon.
     """
+    asked = tuple((str(context.abstract_syntax), *map(str, context.transfer_syntax)) for context in proposed)
+    return list(_accepted(asked, tuple(classes)))
+
+
+@lru_cache(32)
+def _accepted(proposed: tuple[tuple[str, ...], ...], classes: tuple[str, ...]) -> tuple[PresentationContext, ...]:
+    """Of abstract syntaxes, each with its transfer syntaxes. A peer proposes the same each time."""
     syntaxes: dict[str, dict[str, None]] = {}
-    for context in proposed:
-        abstract = str(context.abstract_syntax)
+    for abstract, *transfer in proposed:
         if is_storable(abstract) and (not classes or abstract in classes):
-            syntaxes.setdefault(abstract, {}).update(dict.fromkeys(map(str, context.transfer_syntax)))
+            syntaxes.setdefault(abstract, {}).update(dict.fromkeys(transfer))
     storage = [build_context(abstract, list(transfer)) for abstract, transfer in syntaxes.items() if transfer]
-    return [build_context(VERIFICATION), *storage]
+    return (build_context(VERIFICATION), *storage)

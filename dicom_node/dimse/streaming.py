@@ -31,6 +31,7 @@ from dicom_node.dimse.framing import MALFORMED, Framer, FramingError, OtherPDU
 from dicom_node.dimse.inbound import InboundAssociation, StoreService
 from dicom_node.dimse.intake import AcceptedContext, Intake
 from dicom_node.dimse.pace import Patience, Throttle, TimeLimits
+from dicom_node.dimse.requests import ASSOCIATE_RQ, read_request
 from dicom_node.settings import NodeSettings
 
 RECEIVE_BUFFER = 1 << 17  # bytes; larger ones leave the processor's cache and are slower
@@ -243,7 +244,10 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
 
     def _take_other(self, piece: OtherPDU) -> None:
         try:
-            pdu, event = self._decode_pdu(bytearray(piece.encoded))
+            if piece.encoded[0] == ASSOCIATE_RQ:
+                pdu, event = read_request(piece.encoded), "Evt6"
+            else:
+                pdu, event = self._decode_pdu(bytearray(piece.encoded))
         except MALFORMED as error:
             raise FramingError(f"a PDU that cannot be read: {error}") from error
         self._recv_pdu.put(pdu)
