@@ -24,6 +24,7 @@ from pathlib import Path
 
 from dicom_node.archive.journal import names_follow_files
 from dicom_node.archive.places import Places
+from dicom_node.archive.writeback import start_writing
 from dicom_node.errors import ConfigurationError, LedgerError
 
 OBJECTS_PER_SEGMENT = 256
@@ -31,6 +32,7 @@ _SEALED = "sealed"
 _ACCEPTOR = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _FULL_SYNC = getattr(fcntl, "F_FULLFSYNC", None)  # macOS: fsync alone leaves data in the drive's cache
 _VECTORS = os.sysconf("SC_IOV_MAX")
+_WRITE_OUT = 1 << 17  # bytes that are given to the disk before the flush; what is smaller waits for it
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,6 +58,7 @@ class Reservation:
 
     def __init__(self, part: str, path: str, mode: int = 0o640) -> None:
         self._part, self._path = part, path
+        self._written = self._given = 0  # bytes; those that the disk was given
         self._descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     @property
@@ -76,11 +79,15 @@ class Reservation:
         """
         for start in range(0, len(views), _VECTORS):
             some = views[start : start + _VECTORS]
-            written = os.writev(self._descriptor, some)
-            if written < sum(map(len, some)):
+            written, whole = os.writev(self._descriptor, some), sum(map(len, some))
+            self._written += whole
+            if written < whole:
                 rest = memoryview(b"".join(some))[written:]
                 while rest:
                     rest = rest[os.write(self._descriptor, rest) :]
+        if self._written - self._given >= _WRITE_OUT:
+            start_writing(self._descriptor, self._given, self._written - self._given)
+            self._given = self._written
 
     def commit(self) -> Path:
         """Make the object durable under its final path.

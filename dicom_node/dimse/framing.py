@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Framer:
     def __init__(self, size: int, largest_pdu: int = 0) -> None:
         self.pdus = 0  # that have begun
         self._largest_pdu = largest_pdu
-        self._buffer = bytearray(size)
+        self._buffer = mmap.mmap(-1, size)  # takes memory only as far as it is used
         self._view = memoryview(self._buffer)
         self._start = 0  # the bytes from here to _end wait for more
         self._end = 0

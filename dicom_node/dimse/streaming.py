@@ -34,7 +34,7 @@ from dicom_node.dimse.pace import Patience, Throttle, TimeLimits
 from dicom_node.dimse.requests import ASSOCIATE_RQ, read_request
 from dicom_node.settings import NodeSettings
 
-RECEIVE_BUFFER = 1 << 17  # bytes; larger ones leave the processor's cache and are slower
+RECEIVE_BUFFER = 1 << 19  # bytes; what fits into the processor's cache: larger ones are slower
 LINGER_S = 1.0  # how long the peer may take to close, so that it can read the last that we have sent
 _LONGEST_WAIT_S = 10.0  # of a reactor that nothing wakes
 
@@ -58,6 +58,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
         self._intake: Intake | None = None
         self._resume_at = 0.0  # monotonic time; until then nothing is read
         self._poll = select.poll()
+        self._calm = False  # whether data are all that may come, until it is woken
         self.ended = False
 
     @property
@@ -139,11 +140,16 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
 
     def _act(self) -> bool:
         """Let the state machine take one step, where there is one to take."""
+        if self._calm:
+            return False
         if self.event_queue.empty():  # nobody else takes from it
             if self.artim_timer.expired:
                 self.event_queue.put("Evt18")
                 return True
-            return not self.to_provider_queue.empty() and bool(self._process_recv_primitive())
+            if not self.to_provider_queue.empty() and self._process_recv_primitive():
+                return True
+            self._calm = self.state_machine.current_state == "Sta6"  # whose timer does not run
+            return False
         self.state_machine.do_action(self.event_queue.get())
         if self.state_machine.current_state == "Sta13":
             self.artim_timer.timeout = LINGER_S
@@ -157,6 +163,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
             self._sleep(_LONGEST_WAIT_S)
             return False
         if self.socket.pending():
+            self._calm = False  # it may have been woken, too
             return True
         started = time.monotonic()
         ready = [descriptor for descriptor, _ in self._poll.poll(self._longest_wait() * 1000)]
@@ -183,6 +190,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
             self._drain_wakes()
 
     def _drain_wakes(self) -> None:
+        self._calm = False
         try:
             self._awake.recv(4096)
         except BlockingIOError:
@@ -204,7 +212,12 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
     def _end(self, event: str) -> None:
         if self._intake is not None:
             self._intake.discard()
+        self._put(event)
+
+    def _put(self, event: str) -> None:
+        """Give the state machine something to do, from this thread."""
         self.event_queue.put(event)
+        self._calm = False
 
     def _take(self, received: int) -> None:
         established = self.state_machine.current_state == "Sta6"
@@ -251,7 +264,7 @@ class StreamingDUL(DULServiceProvider):  # type: ignore[misc]
         except MALFORMED as error:
             raise FramingError(f"a PDU that cannot be read: {error}") from error
         self._recv_pdu.put(pdu)
-        self.event_queue.put(event)
+        self._put(event)
 
     def _forward(self, context: int, header: int, data: bytes) -> None:
         primitive = P_DATA()
