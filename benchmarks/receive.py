@@ -5,7 +5,8 @@ for TCP's answers. What it sends lies in memory, so that its files do not share 
 ``--rounds`` and ``--scale`` set how often and how much is sent.
 
 What durability costs on this disk stands in rows of its own: a bare loop of create, write, rename and fsync, without
-network or DICOM. A durable receiver that answers each object cannot be faster.
+network or DICOM; and a bare receiver, which has the network, too. A durable receiver that answers each object, and is
+written in Python, cannot be faster, nor use less of the processor.
 """
 
 from __future__ import annotations
@@ -23,9 +24,20 @@ from typing import Any
 
 from peers import ENVIRONMENT, program
 
-from benchmarks import receivers
+from benchmarks import bare, receivers
 from benchmarks.processes import pss_mb
-from benchmarks.receivers import ALONE, FORKING, ORTHANC, OURS, PYNETDICOM, STOCK, STORESCP, VOLATILE, Receiver
+from benchmarks.receivers import (
+    ALONE,
+    BARE,
+    FORKING,
+    ORTHANC,
+    OURS,
+    PYNETDICOM,
+    STOCK,
+    STORESCP,
+    VOLATILE,
+    Receiver,
+)
 from benchmarks.studies import chest_ct, large, size_mb, small, write_copies
 from benchmarks.table import Row, median, report, version_of
 from dicom_node.dimse.associate import Association, Proposal
@@ -61,18 +73,18 @@ LOADS = (
         "CT, one association",
         False,
         200,
-        (OURS, ALONE, ORTHANC, STORESCP, PYNETDICOM),
+        (OURS, ALONE, BARE, ORTHANC, STORESCP, PYNETDICOM),
         {ORTHANC: 3.0, STORESCP: 0.7, PYNETDICOM: 3.0},
         ENVIRONMENT,
     ),
     Load("CT, durability off", False, 200, (VOLATILE, STORESCP), {STORESCP: 0.9}, ENVIRONMENT),
-    Load("small", True, 600, (OURS, ALONE, ORTHANC, STORESCP), {ORTHANC: 2.0, STORESCP: 1.0}, ENVIRONMENT),
+    Load("small", True, 600, (OURS, ALONE, BARE, ORTHANC, STORESCP), {ORTHANC: 2.0, STORESCP: 1.0}, ENVIRONMENT),
     Load("small, sender as it comes", True, 240, (OURS, ORTHANC, STORESCP), {ORTHANC: 40.0}, STOCK),
     Load(
         "CT, four associations",
         False,
         200,
-        (OURS, ALONE, ORTHANC, FORKING),
+        (OURS, ALONE, BARE, ORTHANC, FORKING),
         {ORTHANC: 1.3, FORKING: 0.8},
         ENVIRONMENT,
         associations=4,
@@ -152,6 +164,7 @@ def main() -> int:
         "Orthanc: as it comes, without plugins, with TCP_NODELAY; it syncs files, and indexes",
         "storescp and pynetdicom: neither durable nor indexing, with TCP_NODELAY where there is such a switch",
         "bare loop: create, write, rename and fsync in Python on the same disk in the same rounds, nothing else",
+        "bare receiver: the same behind a socket, with an answer of a byte to each object; no DICOM, no sender's start",
     ]
     return report("receive", rows, versions, notes=notes)
 
@@ -162,7 +175,7 @@ def _start(folder: Path) -> dict[str, Receiver]:
     started += [
         receivers.storescp(folder / f"storescp{number}", name) for number, name in enumerate((STORESCP, FORKING))
     ]
-    started.append(receivers.pynetdicom(folder / "pynetdicom"))
+    started += [receivers.pynetdicom(folder / "pynetdicom"), bare.receiver(folder / "bare")]
     return {receiver.name: receiver for receiver in started}
 
 
@@ -187,7 +200,10 @@ def _rounds(
                 write_copies(little if load.small else images, count, source)
                 receiver = started[name]
                 before, began = receiver.user_seconds(), time.monotonic()
-                seconds = receivers.send(source, receiver.port, load.environment, load.associations)
+                if name == BARE:
+                    seconds = bare.send(source, receiver.port, load.associations)
+                else:
+                    seconds = receivers.send(source, receiver.port, load.environment, load.associations)
                 _come_to_rest(receiver)
                 gigabytes = size_mb(source) / 1000
                 taken[load.name, name].rates.append(count / seconds)
@@ -217,13 +233,13 @@ def _come_to_rest(receiver: Receiver) -> None:
 
 def _rate_rows(load: Load, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
     rows = []
-    mine = [name for name in load.receivers if name in (OURS, ALONE, VOLATILE)]
+    mine = [name for name in load.receivers if name in (OURS, ALONE, VOLATILE, BARE)]
     for name in mine:
         for rival in load.receivers:
             if rival in mine:
                 continue
             theirs = median(taken[load.name, rival].rates)
-            ratio = load.goals.get(rival) if name != ALONE else None
+            ratio = load.goals.get(rival) if name not in (ALONE, BARE) else None
             goal = round(theirs * ratio, 1) if ratio else None
             figure = load.name if name == OURS else f"{load.name}; {name}"
             rows.append(
@@ -243,13 +259,15 @@ def _disk_rows(disk: Disk, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
 
 def _user_rows(taken: Mapping[tuple[str, str], Taken], digest: float) -> list[Row]:
     load = LOADS[0].name
-    whole, alone, orthanc, storescp = (median(taken[load, name].user) for name in (OURS, ALONE, ORTHANC, STORESCP))
+    used = {name: median(taken[load, name].user) for name in (OURS, ALONE, BARE, ORTHANC, STORESCP)}
+    whole, orthanc, storescp = used[OURS], used[ORTHANC], used[STORESCP]
     mine = round(max(0.0, whole - digest), 3)
     name = f"user CPU with indexing, less {digest:.2f} s/GB of digests"
     return [
         Row(name, "s/GB", mine, orthanc, ORTHANC, 0.3),
         Row(name, "s/GB", mine, storescp, STORESCP),
-        Row("user CPU of the acceptor alone", "s/GB", alone, storescp, STORESCP),
+        Row("user CPU of the acceptor alone", "s/GB", used[ALONE], storescp, STORESCP),
+        Row("user CPU of a bare receiver", "s/GB", used[BARE], storescp, STORESCP),
     ]
 
 

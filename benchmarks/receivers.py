@@ -17,6 +17,7 @@ from benchmarks.processes import DICOM_NODE, family
 
 OURS, ALONE, VOLATILE = "dicom-node", "its acceptor alone", "its acceptor, not durable"
 ORTHANC, STORESCP, FORKING, PYNETDICOM = "Orthanc", "storescp +B", "storescp +B --fork", "pynetdicom storescp"
+BARE = "a bare receiver"
 STOCK = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
 
 _CONFIGURATION = """\
@@ -83,7 +84,7 @@ def ours(folder: Path, name: str) -> Receiver:
     commands = [accept]
     if name == OURS:
         commands.append([*DICOM_NODE, "--config", str(file), "run-node"])
-    started = [_start(command, folder) for command in commands]
+    started = [start(command, folder) for command in commands]
     return _listening(Receiver(name, port, tuple(started)))
 
 
@@ -101,7 +102,7 @@ def storescp(folder: Path, name: str) -> Receiver:
     port = free_port()
     options = ["--fork"] if name == FORKING else []
     command = [program("storescp"), "--bit-preserving", *options, "--output-directory", str(folder), str(port)]
-    return _listening(Receiver(name, port, (_start(command, folder),)))
+    return _listening(Receiver(name, port, (start(command, folder),)))
 
 
 def pynetdicom(folder: Path) -> Receiver:
@@ -109,7 +110,7 @@ def pynetdicom(folder: Path) -> Receiver:
     folder.mkdir()
     port = free_port()
     command = [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-od", str(folder), "-q"]
-    return _listening(Receiver(PYNETDICOM, port, (_start(command, folder),)))
+    return _listening(Receiver(PYNETDICOM, port, (start(command, folder),)))
 
 
 def send(source: Path, port: int, environment: Mapping[str, str] = ENVIRONMENT, associations: int = 1) -> float:
@@ -128,8 +129,10 @@ def send(source: Path, port: int, environment: Mapping[str, str] = ENVIRONMENT, 
     return time.perf_counter() - began
 
 
-def _start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[1])}
+def start(command: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    """A process that says what it says into the log beside its folder."""
+    root = Path(__file__).parents[1]
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
