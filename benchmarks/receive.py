@@ -35,6 +35,7 @@ from benchmarks.receivers import (
     PYNETDICOM,
     STOCK,
     STORESCP,
+    TWO,
     VOLATILE,
     Receiver,
 )
@@ -84,7 +85,7 @@ LOADS = (
         "CT, four associations",
         False,
         200,
-        (OURS, ALONE, BARE, ORTHANC, FORKING),
+        (OURS, TWO, BARE, ORTHANC, FORKING),
         {ORTHANC: 1.3, FORKING: 0.8},
         ENVIRONMENT,
         associations=4,
@@ -170,7 +171,7 @@ def main() -> int:
 
 
 def _start(folder: Path) -> dict[str, Receiver]:
-    started = [receivers.ours(folder / name, name) for name in (OURS, ALONE, VOLATILE)]
+    started = [receivers.ours(folder / name, name) for name in (OURS, TWO, ALONE, VOLATILE)]
     started.append(receivers.orthanc(folder / "orthanc"))
     started += [
         receivers.storescp(folder / f"storescp{number}", name) for number, name in enumerate((STORESCP, FORKING))
@@ -233,7 +234,7 @@ def _come_to_rest(receiver: Receiver) -> None:
 
 def _rate_rows(load: Load, taken: Mapping[tuple[str, str], Taken]) -> list[Row]:
     rows = []
-    mine = [name for name in load.receivers if name in (OURS, ALONE, VOLATILE, BARE)]
+    mine = [name for name in load.receivers if name in (OURS, TWO, ALONE, VOLATILE, BARE)]
     for name in mine:
         for rival in load.receivers:
             if rival in mine:

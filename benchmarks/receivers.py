@@ -17,6 +17,7 @@ from benchmarks.processes import DICOM_NODE, family
 
 OURS, ALONE, VOLATILE = "dicom-node", "its acceptor alone", "its acceptor, not durable"
 ORTHANC, STORESCP, FORKING, PYNETDICOM = "Orthanc", "storescp +B", "storescp +B --fork", "pynetdicom storescp"
+TWO = "dicom-node, two acceptors"
 BARE = "a bare receiver"
 STOCK = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
 
@@ -74,7 +75,7 @@ class Receiver:
 
 
 def ours(folder: Path, name: str) -> Receiver:
-    """The node without workers: acceptor and indexing; or the acceptor alone, durable or not."""
+    """The node without workers: acceptor or two, and indexing; or the acceptor alone, durable or not."""
     folder.mkdir()
     port, file = free_port(), folder / "dicom-node.toml"
     file.write_text(_CONFIGURATION.format(port=port, data=folder / "data", web_port=free_port()))
@@ -82,7 +83,10 @@ def ours(folder: Path, name: str) -> Receiver:
     if name == VOLATILE:
         accept = [sys.executable, "-c", _WITHOUT_SYNC, str(file)]
     commands = [accept]
-    if name == OURS:
+    if name == TWO:
+        file.write_text(file.read_text().replace("[node]\n", "[node]\nacceptors = 2\n"))
+        commands.append([*accept, "--name", "a1"])
+    if name in (OURS, TWO):
         commands.append([*DICOM_NODE, "--config", str(file), "run-node"])
     started = [start(command, folder) for command in commands]
     return _listening(Receiver(name, port, tuple(started)))
