@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.agreement import Agreement, study_attributes
@@ -21,6 +21,43 @@ VIEWED = (Origin.ROUTED, Origin.BACKFILL)  # the origins that plan jobs
 ARRIVING = "images are still arriving"
 _TICK = timedelta(milliseconds=1)
 _OF_IDENTITY = ("PatientName", "PatientBirthDate", "PatientSex")
+
+# Built once: most of the time of a short statement goes into building it.
+_STUDY = select(study).where(study.c.site_id == bindparam("site"), study.c.study_uid == bindparam("uid"))
+_SERIES = select(series).where(series.c.study_id == bindparam("study"), series.c.series_uid == bindparam("uid"))
+_IDENTITY = select(identity).where(
+    identity.c.site_id == bindparam("site"),
+    identity.c.issuer == bindparam("issuer"),
+    identity.c.patient_id == bindparam("patient_id"),
+)
+_SAID = (
+    select(series.c.attributes)
+    .where(series.c.study_id == bindparam("study"), series.c.instances > 0, series.c.origin.in_(VIEWED))
+    .order_by(series.c.id)
+)
+_CHANGE_SERIES = (
+    update(series)
+    .where(series.c.id == bindparam("row"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("state", "readiness", "attributes", "varying", "instances", "last_received")
+        }
+    )
+)
+_CHANGE_STUDY = (
+    update(study)
+    .where(study.c.id == bindparam("row"))
+    .values(
+        {
+            name: bindparam(name)
+            for name in (
+                *("identity_id", "state", "readiness", "attributes"),
+                *("patient_id", "accession_number", "last_received", "changed_at"),
+            )
+        }
+    )
+)
 
 Patient = tuple[str, str]  # issuer of the Patient ID, empty where none is told; Patient ID
 
@@ -112,8 +149,7 @@ class Drafts:
     def known_study(self, uid: str) -> StudyDraft | None:
         """The study of that UID, if there is one."""
         if uid not in self._studies:
-            where = (study.c.site_id == self.site_id, study.c.study_uid == uid)
-            row = self.connection.execute(select(study).where(*where)).first()
+            row = self.connection.execute(_STUDY, {"site": self.site_id, "uid": uid}).first()
             if row is None:
                 return None
             self._keep_study(row)
@@ -124,8 +160,8 @@ class Drafts:
         key = (header.study_instance_uid, header.series_instance_uid)
         if key not in self._series:
             owner = self.study(header)
-            where = (series.c.study_id == owner.id, series.c.series_uid == header.series_instance_uid)
-            row = self.connection.execute(select(series).where(*where)).first()
+            named = {"study": owner.id, "uid": header.series_instance_uid}
+            row = self.connection.execute(_SERIES, named).first()
             if row is None:
                 return self._new_series(owner, header, origin)
             self._keep_series(owner, row)
@@ -176,12 +212,16 @@ class Drafts:
 
     def write(self) -> None:
         """Write what changed."""
-        for draft in self._series.values():
-            if draft.changed:
-                self._write_series(draft)
+        changed = [_series_values(draft) for draft in self._series.values() if draft.changed]
+        if changed:
+            self.connection.execute(_CHANGE_SERIES, changed)
+        owners = [owner for owner in self._studies.values() if owner.changed]
+        for owner in owners:
+            if owner.content:
+                owner.attributes = self._content(owner)
+        if owners:
+            self.connection.execute(_CHANGE_STUDY, [_study_values(owner, self.now) for owner in owners])
         for owner in self._studies.values():
-            if owner.changed:
-                self._write_study(owner)
             for kind, count in owner.notes.items():
                 self.record(kind, {"count": count}, owner)
 
@@ -262,8 +302,8 @@ class Drafts:
 
     def _tell_identity(self, key: Patient, told: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         issuer, patient_id = key[0][:64], key[1][:255]
-        where = (identity.c.site_id == self.site_id, identity.c.issuer == issuer, identity.c.patient_id == patient_id)
-        row = self.connection.execute(select(identity).where(*where)).first()
+        named = {"site": self.site_id, "issuer": issuer, "patient_id": patient_id}
+        row = self.connection.execute(_IDENTITY, named).first()
         if row is None:
             values = {"site_id": self.site_id, "issuer": issuer, "patient_id": patient_id, "revision": 1}
             values |= {"attributes": told, "source": "dicom", "changed_at": self.now}
@@ -276,42 +316,35 @@ class Drafts:
             self.connection.execute(change.values(attributes=merged, revision=row.revision + 1, changed_at=self.now))
         return int(row.id), merged
 
-    def _write_series(self, draft: SeriesDraft) -> None:
-        self.connection.execute(
-            update(series)
-            .where(series.c.id == draft.id)
-            .values(
-                state=draft.state,
-                readiness=draft.readiness,
-                attributes=dict(draft.agreement.attributes),
-                varying=sorted(draft.agreement.varying),
-                instances=draft.instances,
-                last_received=draft.last_received,
-            )
-        )
+    def _content(self, draft: StudyDraft) -> dict[str, Any]:
+        """What the series of a study say together."""
+        return study_attributes(self.connection.execute(_SAID, {"study": draft.id}).scalars().all())
 
-    def _write_study(self, draft: StudyDraft) -> None:
-        if draft.content:
-            said = self.connection.execute(
-                select(series.c.attributes)
-                .where(series.c.study_id == draft.id, series.c.instances > 0, series.c.origin.in_(VIEWED))
-                .order_by(series.c.id)
-            ).scalars()
-            draft.attributes = study_attributes(said.all())
-        self.connection.execute(
-            update(study)
-            .where(study.c.id == draft.id)
-            .values(
-                identity_id=draft.identity_id,
-                state=draft.state,
-                readiness=draft.readiness,
-                attributes=draft.attributes,
-                patient_id=_sought(draft.attributes, "PatientID"),
-                accession_number=_sought(draft.attributes, "AccessionNumber"),
-                last_received=draft.last_received,
-                changed_at=later(draft.changed_at, self.now),
-            )
-        )
+
+def _series_values(draft: SeriesDraft) -> dict[str, Any]:
+    return {
+        "row": draft.id,
+        "state": draft.state,
+        "readiness": draft.readiness,
+        "attributes": dict(draft.agreement.attributes),
+        "varying": sorted(draft.agreement.varying),
+        "instances": draft.instances,
+        "last_received": draft.last_received,
+    }
+
+
+def _study_values(draft: StudyDraft, now: datetime) -> dict[str, Any]:
+    return {
+        "row": draft.id,
+        "identity_id": draft.identity_id,
+        "state": draft.state,
+        "readiness": draft.readiness,
+        "attributes": draft.attributes,
+        "patient_id": _sought(draft.attributes, "PatientID"),
+        "accession_number": _sought(draft.attributes, "AccessionNumber"),
+        "last_received": draft.last_received,
+        "changed_at": later(draft.changed_at, now),
+    }
 
 
 def later(changed_at: datetime, now: datetime) -> datetime:
