@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from dicom_node.contract_features import FeatureTable, LesionsTable, lesion_contradictions
 from dicom_node.contract_results import (
     ExplanationTable,
     ResultTable,
@@ -22,7 +23,6 @@ from dicom_node.contract_tables import (
     Bounds,
     BoundTable,
     CodeTable,
-    FeatureTable,
     Name,
     Names,
     OutputTable,
@@ -129,6 +129,7 @@ class ContractFile(Table):
     features: Annotated[tuple[FeatureTable, ...], Field(strict=False)] = ()
     uncertainty: UncertaintyTable | None = None
     explanation: ExplanationTable | None = None
+    lesions: LesionsTable | None = None
 
 
 def read(file: Path) -> ContractFile:
@@ -199,6 +200,8 @@ def _contradictions(contract: ContractFile) -> Iterator[tuple[tuple[str | int, .
             yield ("measurements", index, "of"), f"there is no segment {name!r}"
     yield from _input_contradictions(contract)
     yield from _feature_contradictions(contract)
+    of_lesions = any(getattr(output, "of", "") == "lesions" for output in contract.outputs)
+    yield from lesion_contradictions(contract.lesions, contract.features, contract.model.task, of_lesions)
     for index, evaluation in enumerate(contract.evaluations):
         yield from _evaluation_contradictions(contract, index, evaluation)
     for index, output in enumerate(contract.outputs):
@@ -315,6 +318,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         protocol=tuple(bound.record() for bound in contract.protocol),
         encoding=contract.result.encoding(),
         features=tuple(feature.record() for feature in contract.features),
+        lesions=contract.lesions.record() if contract.lesions else None,
         explanation=contract.explanation.record() if contract.explanation else None,
         uncertainty=contract.uncertainty.record(folder, sha256) if contract.uncertainty else None,
     )

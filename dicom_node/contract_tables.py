@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from dicom_node.domain.contract import ProtocolBound, SegmentSpec
-from dicom_node.domain.feature import FeatureSpec, WhenMissing
 from dicom_node.domain.finding import Code
 from dicom_node.domain.output import (
     Activation,
@@ -79,41 +78,6 @@ class SegmentTable(Table):
             color=self.recommendedDisplayRGBValue,
             description=self.SegmentDescription,
         )
-
-
-Given = float | bool | str
-
-
-class FeatureTable(Table):
-    """``[[features]]``: a value of the patient's record or genome."""
-
-    name: Name
-    concept: CodeTable
-    unit: str = ""
-    at_least: float | None = None
-    at_most: float | None = None
-    one_of: Annotated[tuple[Text, ...], Field(strict=False)] = ()
-    lookback_days: Annotated[float, Field(gt=0)] | None = None
-    missing: Literal["refuse", "default", "bracket", "omit"] = "refuse"
-    default: Given | None = None
-    bracket: Annotated[tuple[Given, Given], Field(strict=False)] | None = None
-    source: str = ""
-    wait_minutes: Annotated[float, Field(ge=0, le=1440)] = 0.0
-
-    @model_validator(mode="after")
-    def _says_what_counts_instead(self) -> FeatureTable:
-        for way, value in (("default", self.default), ("bracket", self.bracket)):
-            if (self.missing == way) != (value is not None):
-                raise ValueError(f"{way} goes with missing = {way!r}")
-            if value is not None and not self.source:
-                raise ValueError(f"the source of the {way} is missing: who published it")
-        return self
-
-    def record(self) -> FeatureSpec:
-        """The record."""
-        told = self.model_dump(exclude={"concept", "missing", "wait_minutes"})
-        missing = WhenMissing(self.missing)
-        return FeatureSpec(**told, concept=self.concept.code(), missing=missing, wait_s=60 * self.wait_minutes)
 
 
 class BoundTable(Table):
@@ -220,10 +184,11 @@ class ValuesTable(_Output):
 
     kind: Literal["values"]
     values: Annotated[tuple[ValueTable, ...], Field(min_length=1, strict=False)]
+    of: Literal["series", "lesions"] = "series"
 
     def record(self, segments: tuple[str, ...]) -> Output:
         """The record."""
-        return ValueOutput(self.name, self.key, tuple(value.record() for value in self.values))
+        return ValueOutput(self.name, self.key, tuple(value.record() for value in self.values), self.of == "lesions")
 
 
 class RegionsTable(_Output):

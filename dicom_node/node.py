@@ -20,6 +20,7 @@ from dicom_node.archive.nodes import TELL_EVERY_S, Membership, Turn
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
 from dicom_node.archive.processes import Processes
+from dicom_node.archive.result_views import tell_again
 from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
@@ -29,6 +30,7 @@ from dicom_node.delivery.review import Review
 from dicom_node.dimse import worklist as worklists
 from dicom_node.dimse.commitment import send_report
 from dicom_node.dimse.find import images_reported
+from dicom_node.domain.contract import ModelContract
 from dicom_node.errors import DicomNodeError, LedgerError
 from dicom_node.jobs.correct import Corrector
 from dicom_node.jobs.notify import Notifier
@@ -36,6 +38,7 @@ from dicom_node.jobs.orders import Worklist
 from dicom_node.jobs.plan import Planner
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
+from dicom_node.peer_settings import TOLD
 from dicom_node.reception.commitment import Reporter, Verifier
 from dicom_node.reception.digester import Digester
 from dicom_node.reception.hints import HintListener
@@ -187,7 +190,6 @@ class Node:
         worklist = Worklist(settings, self.database, partial(worklists.items, tls=settings.tls), worklists.issuer_in)
         commitments = Commitments(self.database)
         verifier = Verifier(settings, commitments, self.index, ObjectStore(settings.node.data_dir))
-        reporter = Reporter(settings, commitments, partial(send_report, tls=settings.tls))
         digester = Digester(Digests(self.database), ObjectStore(settings.node.data_dir))
         watch = Watch(self.database, settings)
         changes = self._changes = Changes(self.database)
@@ -206,21 +208,31 @@ class Node:
             resting("completion", watch.tick, LONGEST_PAUSE_S, watch.due_s),
             resting("counts", counter.tick),
             resting("planner", planner.tick, IDLE_PAUSE_S / 2),
-            resting("gather", Gatherer(settings.ehr, self.database, contracts, self._ask(settings)).tick),
+            resting("gather", self._gatherer(settings, contracts).tick),
             resting("orders", worklist.tick),
             resting("reconciler", reconciler.tick),
             Stage("notifier", Notifier(settings, self.database).tick, NOTICE_PAUSE_S),
             Stage("corrector", Corrector(settings, self.database).tick, NOTICE_PAUSE_S, 5 * NOTICE_PAUSE_S, changes),
             resting("courier", self._courier.tick, IDLE_PAUSE_S / 2),
+            Stage("statuses", self._tell_again(settings), NOTICE_PAUSE_S, 5 * NOTICE_PAUSE_S, changes),
             Stage("review", Review(settings, self.parcels, destinations).tick, REVIEW_PAUSE_S),
             resting("commitment", verifier.tick),
-            resting("commitment reports", reporter.tick),
+            resting("commitment reports", Reporter(settings, commitments, partial(send_report, tls=settings.tls)).tick),
             Stage("membership", self._membership.tell, TELL_EVERY_S),
         )
         if settings.node.name:
             for stage in self.stages:
                 if stage.name not in IN_EVERY_NODE:
                     stage.turn = Turn(self.database, stage.name)
+
+    def _gatherer(self, settings: Settings, contracts: Mapping[str, ModelContract]) -> Gatherer:
+        renewing = [rule.name for rule in settings.rules if rule.late_inputs == "supersede"]
+        zone = settings.node.time_zone
+        return Gatherer(settings.ehr, self.database, contracts, self._ask(settings), zone, renewing)
+
+    def _tell_again(self, settings: Settings) -> Callable[[], object]:
+        told = [peer.name for peer in settings.peers if peer.kind in TOLD]
+        return partial(tell_again, self.database, told, "courier")
 
     def _ask(self, settings: Settings) -> Callable[[str, str, Collection[str]], str] | None:
         """Asks the servers of the record; None: there are none."""

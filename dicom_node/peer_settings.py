@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -24,6 +24,8 @@ AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=f"^{_AE_TITL
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+TOLD = ("fhir", "hl7")  # kinds that are told of results, instead of getting their objects
 
 OnDifference = Literal["hold", "reissue", "send"]
 OnGone = Literal["hold", "cancel", "send"]
@@ -93,8 +95,8 @@ class PeerSettings(Section):
     commitment_days: Annotated[int, Field(ge=1)] | None = None  # how long "archive" keeps what was committed to
     count: Literal["none", "series", "study"] = "none"  # what of it is counted by C-FIND before it counts as whole
     count_at: str = ""  # name of the peer that is asked for the count; empty: itself
-    kind: Literal["dicom", "dicomweb", "folder"] = "dicom"
-    url: str = ""  # of a DICOMweb server, up to what stands before /studies
+    kind: Literal["dicom", "dicomweb", "folder", "fhir", "hl7"] = "dicom"
+    url: str = ""  # of a DICOMweb server, up to what stands before /studies; of a FHIR server, its base
     auth: Literal["none", "basic", "oauth2"] = "none"  # oauth2: the client credentials grant
     user: str = ""  # of basic; the client id of oauth2
     secret: str = ""  # where the password or client secret stands: "env:NAME" or "file:PATH"; never itself
@@ -115,7 +117,14 @@ class PeerSettings(Section):
     on_difference: OnDifference = "hold"  # results of what it has under another study, patient or order now
     on_gone: OnGone = "hold"  # results of images that it had and has not any more
     on_silence: Literal["send", "hold"] = "send"  # results, when it cannot tell
+    genomic: bool = False  # of a kind that is told: values of the genome, and what they change, go there too
     results: Annotated[tuple[Profile, ...], Field(strict=False)] = ()  # encodings it gets, in order; empty: not said
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_its_kind_can(cls, given: Any) -> Any:
+        """HL7 v2 has no question for what a receiver has."""
+        return {"verify": "none", **given} if isinstance(given, dict) and given.get("kind") == "hl7" else given
 
     @field_validator("results", mode="before")
     @classmethod
@@ -177,7 +186,7 @@ class PeerSettings(Section):
     @property
     def is_checked(self) -> bool:
         """Whether it is asked how it has the images before results are sent to it."""
-        return self.check if self.check is not None else self.verify != "none" and self.kind != "folder"
+        return self.check if self.check is not None else self.verify != "none" and self.kind not in ("folder", *TOLD)
 
     @property
     def receives(self) -> bool:
@@ -187,9 +196,11 @@ class PeerSettings(Section):
 
 _OF_KIND = {
     "dicom": frozenset(PeerSettings.model_fields)
-    - {"url", "auth", "user", "secret", "token_url", "scope", "ca", "folder"},
+    - {"url", "auth", "user", "secret", "token_url", "scope", "ca", "folder", "genomic"},
     "dicomweb": frozenset({"url", "auth", "user", "secret", "token_url", "scope", "ca"}),
     "folder": frozenset({"folder"}),
+    "fhir": frozenset({"url", "auth", "user", "secret", "token_url", "scope", "ca", "genomic"}),
+    "hl7": frozenset({"host", "port", "tls", "ca", "genomic"}),
 }
 _OF_ALL = frozenset(
     {
@@ -209,7 +220,13 @@ _OF_ALL = frozenset(
         "results",
     }
 )
-_NEEDED = {"dicom": ("ae_title", "host", "port"), "dicomweb": ("url",), "folder": ("folder",)}
+_NEEDED = {
+    "dicom": ("ae_title", "host", "port"),
+    "dicomweb": ("url",),
+    "folder": ("folder",),
+    "fhir": ("url",),
+    "hl7": ("host", "port"),
+}
 
 
 def _misfits(peer: PeerSettings) -> Iterator[tuple[str, str]]:
@@ -223,8 +240,12 @@ def _misfits(peer: PeerSettings) -> Iterator[tuple[str, str]]:
         if not getattr(peer, key):
             wrong = "should be greater than or equal to 1" if key == "port" else "should not be empty"
             yield key, wrong if key in peer.model_fields_set else f"is missing; a peer of kind {peer.kind!r} needs it"
-    if peer.check and peer.kind == "folder":
-        yield "check", "a folder has no record of studies that it could be asked about"
+    if peer.check and peer.kind in ("folder", *TOLD):
+        yield "check", f"a peer of kind {peer.kind!r} has no record of studies that it could be asked about"
+    if peer.kind == "hl7" and peer.verify != "none":
+        yield "verify", "HL7 v2 has no question for what a receiver has; leave it out"
+    if peer.change and peer.kind in TOLD:
+        yield "change", f"a peer of kind {peer.kind!r} gets no objects that could be changed"
     if peer.verify == "commitment" and peer.kind != "dicom":
         yield "verify", "Storage Commitment is asked of peers of kind 'dicom' alone; use 'find' or 'none'"
     yield from _web_misfits(peer)

@@ -166,9 +166,8 @@ class RuleSettings(Section):
     quiet_seconds: Seconds | None = None
     send_to: tuple[str, ...] = Field(default=(), strict=False)
     priority: Literal["stat", "urgent", "routine"] = "routine"
-    late: Literal["supersede", "ignore", "ask"] = (
-        "supersede"  # a later, better selection: new result, none, or a person decides
-    )
+    late: Literal["supersede", "ignore", "ask"] = "supersede"  # a later, better selection: new result, none, or asked
+    late_inputs: Literal["ignore", "supersede"] = "ignore"  # other findings or features: none, or a new result
     research_to_clinical: bool = False
     parameters: dict[str, Any] = Field(default_factory=dict)
     useful_for: Annotated[float, Field(gt=0)] | None = None  # seconds after the last image; later, a result is late

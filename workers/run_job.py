@@ -301,7 +301,9 @@ class Worker:
         notes = (*computed.notes, late) if late else computed.notes
         if computed.contract.task == FUSION and not computed.outside:
             volume = computed.volume
-            return findings_of(assess(computed.contract, job.features), volume.grid, volume.frames, notes)
+            return findings_of(
+                assess(computed.contract, job.features, job.parameters), volume.grid, volume.frames, notes
+            )
         if computed.output is None:
             return not_evaluated(computed.contract, computed.volume, computed.outside, notes)
         installation = self.ledger.installation()

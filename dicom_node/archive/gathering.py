@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
 
-from dicom_node.archive import events
+from dicom_node.archive import events, needed
 from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.needed import NeededJob
+from dicom_node.archive.renewals import Given
 from dicom_node.archive.schema import job
 from dicom_node.archive.subjects import Subject, of_study
 from dicom_node.archive.truth import Truth, series_of
 from dicom_node.domain.feature import Feature, digest
 from dicom_node.domain.job import JobState
+from dicom_node.domain.lesion import KnownLesion
+
+_LONGEST_PROGRESS = 64  # letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +34,23 @@ class Gathering:
     until: datetime
     over: bool  # by the ledger's clock the time to wait has passed
     divided: bool  # its images belong to several patients or studies now
+    needs: tuple[NeededJob, ...] = ()  # whose findings it waits for
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # of its rule
+    progress: str = ""  # what it says it waits for
 
 
 def waiting(database: Database, limit: int = 100) -> tuple[Gathering, ...]:
     """Jobs that wait, those whose time ends first at the front."""
-    columns = (job.c.id, job.c.study_id, job.c.model, job.c.model_digest, job.c.gather_until, job.c.inputs)
+    columns = (
+        job.c.id,
+        job.c.study_id,
+        job.c.model,
+        job.c.model_digest,
+        job.c.gather_until,
+        job.c.inputs,
+        job.c.parameters,
+        job.c.progress,
+    )
     over = (job.c.gather_until <= db_now()).label("over")
     which = (job.c.gather_until.is_not(None), job.c.state == JobState.WAITING)
     statement = select(*columns, over).where(*which).order_by(job.c.gather_until).limit(limit)
@@ -48,9 +65,36 @@ def waiting(database: Database, limit: int = 100) -> tuple[Gathering, ...]:
                 until=row.gather_until,
                 over=bool(row.over),
                 divided=Truth.of(connection, row.study_id, series_of(row.inputs)).divided,
+                needs=needed.needed(connection, row.id),
+                parameters=row.parameters,
+                progress=row.progress,
             )
             for row in rows
         )
+
+
+def again(database: Database, had: Given) -> Gathering:
+    """A job with a result, as if it waited for its features now."""
+    with database.read() as connection:
+        return Gathering(
+            job_id=had.job_id,
+            study_id=had.study_id,
+            model=had.model,
+            model_digest="",
+            until=had.changed_at,
+            over=True,
+            divided=Truth.of(connection, had.study_id, series_of(had.inputs)).divided,
+            parameters=had.parameters,
+        )
+
+
+def tell(database: Database, waiting: Gathering, words: str) -> None:
+    """Let a job say what it waits for."""
+    told = words[:_LONGEST_PROGRESS]
+    if told != waiting.progress:
+        with database.write() as connection:
+            which = (job.c.id == waiting.job_id, job.c.state == JobState.WAITING)
+            connection.execute(update(job).where(*which).values(progress=told))
 
 
 def subject_of(database: Database, study_id: int, default_issuer: str) -> Subject:
@@ -60,11 +104,19 @@ def subject_of(database: Database, study_id: int, default_issuer: str) -> Subjec
 
 
 def freeze(
-    database: Database, job_id: int, values: Sequence[Feature], match: dict[str, Any], at: datetime, by: str = "gather"
+    database: Database,
+    job_id: int,
+    values: Sequence[Feature],
+    match: dict[str, Any],
+    at: datetime,
+    lesions: Sequence[KnownLesion] = (),
+    by: str = "gather",
 ) -> bool:
     """Give a job what it has waited for, and let it run unless it asks a person something. False: it waits no more."""
-    content = {"at": at.isoformat(), "match": match, "values": [value.as_json() for value in values]}
-    told = {"features": content, "features_digest": digest(values), "gather_until": None}
+    content: dict[str, Any] = {"at": at.isoformat(), "match": match, "values": [value.as_json() for value in values]}
+    if lesions:
+        content["lesions"] = [lesion.as_json() for lesion in lesions]
+    told = {"features": content, "features_digest": digest(values, lesions), "gather_until": None, "progress": ""}
     with database.write() as connection:
         which = (job.c.id == job_id, job.c.gather_until.is_not(None), job.c.state == JobState.WAITING)
         row = connection.execute(

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import encodings, events, fitting, lost, orders, succession
+from dicom_node.archive import encodings, events, fitting, lost, needed, orders, succession
 from dicom_node.archive.attempts import DONE, OWNED, RENEWED, attempt_of
 from dicom_node.archive.database import Database, come, db_later, db_now
 from dicom_node.archive.job_rows import columns_of, input_of, job_of, needs_of, select_jobs
@@ -95,6 +95,7 @@ class Ledger:
                 if connection.execute(known).first() is not None:
                     return None
                 job_id = int(connection.execute(insert(job).values(columns_of(new)).returning(job.c.id)).scalar_one())
+                needed.need(connection, job_id, new.after_jobs)
                 detail = {"rule": new.rule, "model": f"{new.model} {new.model_version}"}
                 events.record(connection, "job planned", by, detail, study_id=new.study_id, job_id=job_id)
                 succession.take_over(connection, job_id, new.study_id, new.rule, asks=bool(new.question))

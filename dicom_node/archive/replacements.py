@@ -46,6 +46,7 @@ class Replacement:
     job_id: int
     reason: str
     title: Title = Title.QUALITY  # of the rejection note for the old objects
+    gather: bool = False  # features are asked for again, instead of those it had
 
 
 def of_version(database: Database, model: str, version: str) -> tuple[int, ...]:
@@ -158,15 +159,19 @@ def _new_job(connection: Connection, row: Any, replacement: Replacement, model: 
     selected = [_with_digests(connection, SelectedSeries.from_json(role, found)) for role, found in row.inputs.items()]
     key = job_key(uid, selected, model.digest, row.parameters)
     last = connection.execute(select(func.max(job.c.issue)).where(job.c.key == key)).scalar()
-    kept = (
+    kept: tuple[str, ...] = (
         *("site_id", "study_id", "rule", "inputs", "parameters", "destinations", "withheld", "features_digest"),
         *("features", "explanation", "priority", "priority_source"),
     )
+    waits: dict[str, Any] = {"state": JobState.QUEUED}
+    if replacement.gather:
+        kept = tuple(name for name in kept if name not in ("features", "features_digest"))
+        waits = {"state": JobState.WAITING, "gather_until": db_now(), "features_digest": ""}
     return {
         **{name: getattr(row, name) for name in kept},
+        **waits,
         "key": key,
         "issue": int(last or 0) + 1,
-        "state": JobState.QUEUED,
         "model": model.name,
         "model_version": model.version,
         "model_digest": model.digest,

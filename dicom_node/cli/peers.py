@@ -79,6 +79,10 @@ def _ask(settings: Settings, peer: PeerSettings, timeout_s: float) -> float:
 
         with open_client(peer, settings.tls, timeout_s) as client:
             return qido.echo(client, peer)
+    if peer.kind in ("fhir", "hl7"):
+        from dicom_node.delivery.told import try_out as ask
+
+        return ask(settings, peer, timeout_s)
     from dicom_node.dimse.associate import echo as c_echo
 
     return c_echo(peer, settings.node.ae_title, timeout_s, tls=settings.tls)

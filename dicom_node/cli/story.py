@@ -42,7 +42,7 @@ def print_job(job: dict[str, Any]) -> None:
             ("input", inputs),
             ("chosen", job["chosen"]),
             ("attempt", job["attempt"]),
-            ("progress", job["progress"] if job["state"] == "running" else ""),
+            ("progress", job["progress"] if job["state"] in ("running", "waiting") else ""),
             ("replaces", f"the result of job {job['supersedes']}" if job["supersedes"] else ""),
             ("question", job["question"]),
             ("priority", f"{job['priority']}, by {job['priority_source']}"),

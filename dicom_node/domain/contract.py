@@ -12,6 +12,7 @@ from dicom_node.domain.feature import FeatureSpec
 from dicom_node.domain.finding import Code
 
 if TYPE_CHECKING:
+    from dicom_node.domain.lesion import LesionSpec
     from dicom_node.domain.output import Encoding, ExplanationSpec, Output, UncertaintySpec
 
 _ORDERED = re.compile(r"(smallest|largest)\s+(\w+)")
@@ -179,10 +180,18 @@ class ModelContract:
     encoding: Encoding | None = None  # how segments are written; None: as the destination has it, else BINARY
     features: tuple[FeatureSpec, ...] = ()  # of the patient's record and genome, in the order the bundle takes them
 
+    lesions: LesionSpec | None = None  # that it judges one by one
+
     @property
     def gather_s(self) -> float | None:
         """How long its features are waited for at most; None: it asks for none."""
         return max((spec.wait_s for spec in self.features), default=None)
+
+    @property
+    def needed_models(self) -> tuple[str, ...]:
+        """Models whose findings on the same study it asks for."""
+        asked = [spec.model for spec in self.features if spec.model]
+        return tuple(dict.fromkeys([*asked, *(self.lesions.models if self.lesions else ())]))
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

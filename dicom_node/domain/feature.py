@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_node.domain.finding import Code
 
@@ -131,9 +131,11 @@ class FeatureSpec:
     lookback_days: float | None = None  # an older value is no value; None: of any age
     missing: WhenMissing = WhenMissing.REFUSE
     default: Value = None  # with DEFAULT
-    bracket: tuple[Value, Value] | None = None  # with BRACKET: low and high
+    bracket: tuple[Value, ...] | None = None  # with BRACKET: lowest and highest, or all that a text may be
     source: str = ""  # citation of the default or the bracket
     wait_s: float = 0.0  # how long it is waited for after the images are here
+    model: str = ""  # whose finding on the same study it is; empty: the patient's record or genome says it
+    finding: str = ""  # of that model, by the name in its contract
 
     @property
     def required(self) -> bool:
@@ -222,9 +224,17 @@ def plausible(spec: FeatureSpec) -> Value:
     return sum(bounds) / len(bounds) if bounds else 0.0
 
 
-def digest(features: Sequence[Feature]) -> str:
-    """SHA-256 over what a job is given; equal exactly when the features are, in whatever order."""
+class Told(Protocol):
+    """What has a form as plain data."""
+
+    def as_json(self) -> dict[str, Any]:
+        """That form."""
+
+
+def digest(features: Sequence[Feature], lesions: Sequence[Told] = ()) -> str:
+    """SHA-256 over what a job is given; equal exactly when features and lesions are, features in whatever order."""
     told = sorted((feature.as_json() for feature in features), key=lambda each: str(each["name"]))
+    told += [lesion.as_json() for lesion in lesions]
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

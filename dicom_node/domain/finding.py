@@ -54,6 +54,14 @@ class Uncertainty:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesion:
+    """One thing in the patient of which several reports speak: by the same UID (DCM 112040)."""
+
+    tracking_id: str
+    tracking_uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """A number with its meaning, of one segment or of several together."""
 
@@ -65,6 +73,7 @@ class Measurement:
     derivation: Code | None = None
     method: str = ""  # how it was taken, in a sentence, with its source
     uncertainty: Uncertainty | None = None  # None: the model tells none
+    lesion: Lesion | None = None  # that it is of; None: of the segments, or the series as a whole
 
 
 class Presence(StrEnum):
@@ -100,6 +109,7 @@ class Classification:
     site: Code | None
     reason: str  # why present, absent, or not evaluated, in a sentence a radiologist can check
     source: str = ""
+    lesion: Lesion | None = None  # that it is of; None: of the series as a whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class NewJob:
     needs: Needs = NO_NEEDS  # of its worker
     useful_until: datetime | None = None  # a result is late from then on
     gather_s: float | None = None  # how long its model's features are waited for at most; None: it asks for none
+    after_jobs: tuple[int, ...] = ()  # whose findings it needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,7 @@ class ValueOutput:
     name: str
     key: str
     values: tuple[ValueSpec, ...]  # in the order of the vector
+    of_lesions: bool = False  # of each lesion that the model judges, not of the series as a whole
 
 
 @dataclass(frozen=True, slots=True)

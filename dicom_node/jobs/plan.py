@@ -22,6 +22,7 @@ from dicom_node.domain.job import Job, JobState, NewJob, Priority, SelectedSerie
 from dicom_node.domain.study import Readiness, SeriesView, StudyView, quiet_period
 from dicom_node.jobs.forward import Forwarder
 from dicom_node.jobs.missing import Watchman
+from dicom_node.jobs.needed import needed
 from dicom_node.jobs.prerequisite import LOOK_EVERY_S, prerequisite
 from dicom_node.rules.explain import explain
 from dicom_node.rules.match import Decision, RuleSet
@@ -173,9 +174,10 @@ class Planner:
         if standing and rule.late == "ignore":
             return f"job {standing[0].id} {standing[0].state}; what came later is ignored, as the rule says"
         before = prerequisite(self._ledger, self._rules, decision, study, selected)
-        if before.waits:
+        needs = needed(self._database, self._rules, decision, study)
+        if waits := before.waits or needs.waits:
             self._look_again(study.id, LOOK_EVERY_S)
-            return f"waiting: {before.waits}"
+            return f"waiting: {waits}"
         question = "; ".join(filter(None, (before.question, _question(rule, standing, selected))))
         priority, source = self._priority(rule, winner)
         destinations, withheld = self._destinations(rule, contract)
@@ -198,17 +200,14 @@ class Planner:
                 needs=Needs(contract.resources.gpu_memory_mb, frozenset((*contract.resources.labels, *rule.labels))),
                 useful_until=_useful_until(rule, winner.last_received or study.last_received),
                 gather_s=contract.gather_s,
+                after_jobs=needs.jobs,
             )
         )
         if job_id is None:
             return "the same images were planned before"
         if question:
             return f"planned job {job_id}, which waits for a person: {question}"
-        if contract.gather_s is not None:
-            return f"planned job {job_id}, which waits for the patient's record"
-        series = " and ".join(each.series_uid for each in selected)
-        log.info("job %d planned: %s on series %s", job_id, contract.name, series)
-        return f"planned job {job_id} on series {series}"
+        return _planned(job_id, contract, selected, needs.words)
 
     def _priority(self, rule: RuleSettings, winner: SeriesView) -> tuple[Priority, str]:
         """The more urgent of what the rule and the called AE title say; the order has its say in the ledger."""
@@ -226,6 +225,15 @@ class Planner:
             if peer and peer.clinical and contract.status == Status.RESEARCH and not rule.research_to_clinical:
                 withheld[name] = f"{name} is a clinical peer and {contract.name} a research model"
         return tuple(name for name in rule.send_to if name not in withheld), withheld
+
+
+def _planned(job_id: int, contract: ModelContract, selected: Sequence[SelectedSeries], needs: str) -> str:
+    """What became of a decision, in words."""
+    if contract.gather_s is not None:
+        return f"planned job {job_id}, which waits for " + (needs or "the patient's record")
+    series = " and ".join(each.series_uid for each in selected)
+    log.info("job %d planned: %s on series %s", job_id, contract.name, series)
+    return f"planned job {job_id} on series {series}"
 
 
 def _useful_until(rule: RuleSettings, last_received: datetime) -> datetime | None:

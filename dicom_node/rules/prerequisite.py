@@ -14,9 +14,11 @@ def check(configuration: Configuration, contracts: Mapping[str, ModelContract]) 
     """Check ``after`` of every rule.
 
     Raises:
-        RuleError: with file, line and key: no such rule, one without a model, a circle, or no such finding.
+        RuleError: with file, line and key: no such rule, one without a model, a circle, or no such finding; likewise of
+            what the models themselves ask of others.
     """
     rules = {rule.name: rule for rule in configuration.settings.rules}
+    _check_needs(configuration, contracts)
     for index, rule in enumerate(configuration.settings.rules):
         if rule.after is None:
             continue
@@ -34,6 +36,40 @@ def check(configuration: Configuration, contracts: Mapping[str, ModelContract]) 
             raise _place(configuration, index, "finding").error(
                 f"{other.model} has no finding {rule.after.finding!r}", f"it tells: {', '.join(told) or 'none'}"
             )
+
+
+def _check_needs(configuration: Configuration, contracts: Mapping[str, ModelContract]) -> None:
+    """What models ask of others: findings that there are, and no circle."""
+    for index, rule in enumerate(configuration.settings.rules):
+        contract = contracts.get(rule.model or "")
+        if contract is None:
+            continue
+        place = _place(configuration, index, "model", table="")
+        if _needs_itself(contract.name, contracts):
+            raise place.error(f"{contract.name} would wait for itself", "models may not need each other in a circle")
+        for spec in contract.features:
+            other = contracts.get(spec.model)
+            if other is None:
+                continue
+            told = (*findings_of(other), *(each.name for each in other.measurements))
+            if spec.finding not in told:
+                raise place.error(
+                    f"{contract.name} asks for {spec.name}, but {other.name} has no finding {spec.finding!r}",
+                    f"it tells: {', '.join(told) or 'none'}",
+                )
+
+
+def _needs_itself(name: str, contracts: Mapping[str, ModelContract]) -> bool:
+    seen: set[str] = set()
+    ahead = list(contracts[name].needed_models)
+    while ahead:
+        at = ahead.pop()
+        if at == name:
+            return True
+        if at not in seen and at in contracts:
+            seen.add(at)
+            ahead += contracts[at].needed_models
+    return False
 
 
 def findings_of(contract: ModelContract) -> tuple[str, ...]:
@@ -57,6 +93,7 @@ def _circular(rule: RuleSettings, rules: Mapping[str, RuleSettings]) -> bool:
     return False
 
 
-def _place(configuration: Configuration, index: int, key: str) -> Place:
-    error = configuration.error(("rules", index, "after", key), "")
+def _place(configuration: Configuration, index: int, key: str, table: str = "after") -> Place:
+    path = ("rules", index, table, key) if table else ("rules", index, key)
+    error = configuration.error(path, "")
     return Place(error.file, error.line, error.key or "")

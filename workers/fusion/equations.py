@@ -2,11 +2,13 @@
 
     variables   name -> {of: feature, equals: value} or {of: feature | sum: {feature: factor}, steps: [[do, by], …]}
     implied     [{when: {feature: value}, then: {feature: value}}]: what one input says of another
-    equations   [{output, when, form, intercept, terms: [[coefficient, [variables that are multiplied]], …]}]
+    equations   [{output, when, form, intercept, terms: [[coefficient, [variables that are multiplied]], …],
+                  scale, population: {input: {at_least, at_most, one_of}}, source}]
     vectors     [{inputs, expected: {output: probability}, tolerance, source}]
 
 Nothing of it is executed: a step is one of minus, divide, power, at_least, at_most, log. The forms are ``logistic``,
-p = 1 / (1 + exp(-lp)), and ``survival``, p = 1 - S0 ** exp(lp).
+p = 1 / (1 + exp(-lp)), ``survival``, p = 1 - S0 ** exp(lp), and ``points``, whose sum is looked up in ``bands``.
+``scale`` recalibrates a survival to a region: p = 1 - exp(-exp(a + b ln(-ln(1 - p)))).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dicom_node.domain.feature import Value
 from dicom_node.errors import ContractError
 
 Inputs = Mapping[str, Value]
-Known = float | bool | str
+Known = bool | float | str  # in this order: true is a number to pydantic, too
 
 
 class _Table(BaseModel):
@@ -36,6 +38,7 @@ class Variable(_Table):
     of: str = ""
     equals: Known | None = None
     sum: dict[str, float] = Field(default_factory=dict)
+    between: tuple[float | None, float | None] | None = None  # 1 from the first on and below the second, else 0
     steps: tuple[tuple[Literal["minus", "divide", "power", "at_least", "at_most", "log"], float], ...] = ()
 
     @model_validator(mode="after")
@@ -56,7 +59,32 @@ class Variable(_Table):
         number = sum(factor * _number(inputs, name) for name, factor in (self.sum or {self.of: 1.0}).items())
         for do, by in self.steps:
             number = _step(do, number, by)
+        if self.between is not None:
+            low, high = self.between
+            return float((low is None or number >= low) and (high is None or number < high))
         return number
+
+
+class Bound(_Table):
+    """What an input must be like for an equation to speak of this person."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    one_of: tuple[Known, ...] = ()
+
+    def outside(self, name: str, value: Value, *, unknown_fits: bool) -> str:
+        """Why a value lies outside; empty: it does not."""
+        if value is None:
+            return "" if unknown_fits else f"whether {name} fits is not known"
+        if self.one_of and value not in self.one_of:
+            return f"{name} is {_said(value)}, not {' or '.join(map(_said, self.one_of))}"
+        if isinstance(value, str):
+            return ""
+        if self.at_least is not None and value < self.at_least:
+            return f"{name} is {value:g}, below {self.at_least:g}"
+        if self.at_most is not None and value > self.at_most:
+            return f"{name} is {value:g}, above {self.at_most:g}"
+        return ""
 
 
 class Equation(_Table):
@@ -64,10 +92,14 @@ class Equation(_Table):
 
     output: str
     when: dict[str, Known] = Field(default_factory=dict)
-    form: Literal["logistic", "survival"]
+    form: Literal["logistic", "survival", "points"]
     survival: Annotated[float, Field(gt=0, lt=1)] | None = None
+    scale: tuple[float, float] | None = None  # of a survival: recalibration to a region
+    bands: tuple[tuple[float, float], ...] = ()  # of points: from this sum on, this probability
     intercept: float
     terms: tuple[tuple[float, tuple[str, ...]], ...]
+    population: dict[str, Bound] = Field(default_factory=dict)  # whom it was made for
+    source: str = ""  # where another one than that of the file
 
 
 class Implied(_Table):
@@ -102,12 +134,38 @@ class Equations(_Table):
                 raise ValueError(f"{equation.output} names the variable {name!r}, which there is not")
             if (equation.form == "survival") != (equation.survival is not None):
                 raise ValueError(f"{equation.output}: survival goes with the form of that name")
+            if (equation.form == "points") != bool(equation.bands):
+                raise ValueError(f"{equation.output}: bands go with the form points")
+            if equation.scale is not None and equation.form != "survival":
+                raise ValueError(f"{equation.output}: scale goes with the form survival")
         return self
 
     def needs(self, equation: Equation) -> frozenset[str]:
         """Inputs that an equation takes, with those that decide whether it holds."""
         names = {name for _, variables in equation.terms for name in variables}
-        return frozenset(equation.when).union(*(self.variables[name].inputs for name in names))
+        told = frozenset(equation.when) | frozenset(equation.population)
+        return told.union(*(self.variables[name].inputs for name in names))
+
+    def needed_for(self, output: str) -> frozenset[str]:
+        """Inputs that any equation of an outcome takes."""
+        return frozenset().union(*(self.needs(each) for each in self.equations if each.output == output))
+
+    def outside(self, output: str, inputs: Inputs, *, unknown_fits: bool = False) -> str:
+        """Why no equation of an outcome was made for such a person; empty: one was."""
+        why = [
+            [
+                words
+                for name, bound in each.population.items()
+                if (words := bound.outside(name, inputs.get(name), unknown_fits=unknown_fits))
+            ]
+            for each in self.equations
+            if each.output == output and _may_hold(each.when, inputs)
+        ]
+        return "" if not why or [] in why else "; ".join(why[0])
+
+    def cited(self, equation: Equation) -> str:
+        """Where an equation is from."""
+        return equation.source or self.source
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -137,16 +195,22 @@ class Equations(_Table):
             for coefficient, names in equation.terms
         )
 
-    def probability(self, equation: Equation, inputs: Inputs) -> float:
-        """The risk, from 0 to 1.
+    def probability(self, equation: Equation, inputs: Inputs, more: float = 0.0) -> float:
+        """The risk, from 0 to 1; with ``more`` added to the linear predictor.
 
         Raises:
             ValueError, ArithmeticError: an input has no place in the equation, e.g. 0 cigarettes a day.
         """
-        predictor = equation.intercept + sum(value for _, value in self.contributions(equation, inputs))
-        if equation.survival is not None:
-            return float(1 - equation.survival ** math.exp(predictor))
-        return 1 / (1 + math.exp(-predictor))
+        predictor = equation.intercept + sum(value for _, value in self.contributions(equation, inputs)) + more
+        if equation.form == "points":
+            return max((band for band in equation.bands if predictor >= band[0]), key=lambda band: band[0])[1]
+        if equation.survival is None:
+            return 1 / (1 + math.exp(-predictor))
+        risk = 1 - equation.survival ** math.exp(predictor)
+        if equation.scale is not None:
+            offset, slope = equation.scale
+            return float(1 - math.exp(-math.exp(offset + slope * math.log(-math.log(1 - risk)))))
+        return float(risk)
 
 
 def read(file: Path) -> Equations:
@@ -184,6 +248,14 @@ def misses(equations: Equations) -> Sequence[str]:
 
 def _holds(when: Mapping[str, Known], inputs: Inputs) -> bool:
     return all(inputs.get(name) == value for name, value in when.items())
+
+
+def _may_hold(when: Mapping[str, Known], inputs: Inputs) -> bool:
+    return all(inputs.get(name) in (None, value) for name, value in when.items())
+
+
+def _said(value: Value) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
 def _number(inputs: Inputs, name: str) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.feature import Feature, FeatureSpec, FeatureState, Value, WhenMissing
-from dicom_node.errors import ContractError
+from dicom_node.domain.feature import Feature, FeatureSpec, FeatureState, Value, WhenMissing, unfit
+from dicom_node.domain.lesion import KnownLesion, LesionSpec
+from dicom_node.errors import ConfigurationError, ContractError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Given:
     matched: bool
     reason: str  # why the record is, or is not, that of the images
     values: Mapping[str, Feature]
-    trouble: str = ""  # what of the record could not be asked for
+    trouble: str = ""  # what could not be asked for, or read
+    lesions: tuple[KnownLesion, ...] = ()
 
     @classmethod
     def of(cls, told: Mapping[str, Any] | None) -> Given:
@@ -37,7 +39,32 @@ class Given:
         match = told["match"]
         at = datetime.fromisoformat(told["at"])
         named = {each.name: each for each in values}
-        return cls(at, bool(match["matched"]), match["reason"], named, match.get("trouble", ""))
+        lesions = tuple(KnownLesion.from_json(each) for each in told.get("lesions", ()))
+        return cls(at, bool(match["matched"]), match["reason"], named, match.get("trouble", ""), lesions)
+
+
+def with_declared(contract: ModelContract, given: Given, parameters: Mapping[str, Any]) -> Given:
+    """With what the rule declares of all its patients (``parameters.inputs``), e.g. the region of a score.
+
+    Raises:
+        ConfigurationError: it declares what the model does not ask for, or a value that is none.
+    """
+    specs = {spec.name: spec for spec in contract.features}
+    declared = {}
+    for name, value in parameters.get("inputs", {}).items():
+        spec = specs.get(name)
+        if spec is None:
+            raise ConfigurationError(
+                f"{contract.name} does not ask for {name!r}",
+                key="parameters.inputs",
+                remedy=f"it asks: {', '.join(specs)}",
+            )
+        told = float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        made = Feature(name, told, spec.unit, FeatureState.PRESENT, source="rule", transform="as the rule declares")
+        if fault := unfit(spec, made):
+            raise ConfigurationError(fault, key=f"parameters.inputs.{name}")
+        declared[name] = made
+    return replace(given, values={**given.values, **declared})
 
 
 def why(spec: FeatureSpec, given: Given) -> str:
@@ -50,27 +77,33 @@ def why(spec: FeatureSpec, given: Given) -> str:
 def notes_of(contract: ModelContract, given: Given, inputs: Mapping[str, Value]) -> list[str]:
     """The record that was used, and each input in a line of its own."""
     used = "The patient's record was used" if given.matched else "The patient's record was not used"
-    asked = [f"Not all of the record could be asked for: {given.trouble}."] if given.trouble else []
+    asked = [f"Not everything could be asked for or read: {given.trouble}."] if given.trouble else []
     return [f"{used}: {given.reason}.", *asked, *(_line(spec, given, inputs) for spec in contract.features)]
 
 
-def _line(spec: FeatureSpec, given: Given, inputs: Mapping[str, Value]) -> str:
+def lesion_lines(spec: LesionSpec, lesion: KnownLesion, given: Given, inputs: Mapping[str, Value]) -> list[str]:
+    """One lesion: where it is from and who has confirmed it, and each input in a line of its own."""
+    head = f"{spec.concept.meaning} {lesion.tracking_id}: {lesion.source}, confirmed by {lesion.confirmed}."
+    own = [_line(each.spec, given, inputs, f" of {lesion.tracking_id}") for each in spec.features]
+    return [head, *own]
+
+
+def _line(spec: FeatureSpec, given: Given, inputs: Mapping[str, Value], of: str = "") -> str:
     found = given.values.get(spec.name)
     if found is not None and found.state is FeatureState.PRESENT:
         age = found.age_days(given.at)
         when = f"of {found.effective_at:%Y-%m-%d}, {age:.0f} days old" if found.effective_at and age else "of always"
         source = f"{found.source}" + (f" version {found.version}" if found.version else "")
-        return (
-            f"Input {spec.concept.meaning}: {_shown(found.value, found.unit)}; {when}; {source}; by {found.transform}."
-        )
-    fault = why(spec, given)
+        told = f"Input {spec.concept.meaning}{of}: {_shown(found.value, found.unit)}"
+        return f"{told}; {when}; {source}; by {found.transform}."
+    fault = why(spec, given).replace(spec.concept.meaning, f"{spec.concept.meaning}{of}", 1)
     if spec.missing is WhenMissing.DEFAULT and inputs.get(spec.name) == spec.default:
         return f"Input {fault}; {_shown(spec.default, spec.unit)} was taken instead ({spec.source})."
     if inputs.get(spec.name) is not None:
         return f"Input {fault}; {_shown(inputs[spec.name], spec.unit)} follows from the other inputs."
     if spec.bracket is not None:
-        low, high = (_shown(value, spec.unit) for value in spec.bracket)
-        return f"Input {fault}; the answer is told for {low} and for {high} ({spec.source})."
+        told = " and for ".join(_shown(value, spec.unit) for value in spec.bracket)
+        return f"Input {fault}; the answer is told for {told} ({spec.source})."
     return f"Input {fault}; " + ("without it there is no answer." if spec.required else "the answer does without.")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.finding import Code, Findings, Measurement, Segment
+from dicom_node.domain.finding import Code, Findings, Lesion, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.errors import ResultError
 from workers.results import codes, items, readback_maps, regions, source
@@ -199,16 +199,23 @@ def _check_segment_groups(report: Dataset, segmentation: Dataset, findings: Find
 def _check_series(report: Dataset, findings: Findings) -> None:
     measured: _Measured = defaultdict(list)
     judged: list[tuple[object, ...]] = []
+    lesions = {lesion.tracking_uid for lesion in regions.lesions_of(findings)}
     for group in _groups(report):
+        uid = _tracking_uid(group)
+        over = uid if uid in lesions else "series"
         for key, value in _measurements(group):
-            measured[("series", *key)].append(value)
-        judged.extend(_evaluations(group))
-    numbers = [f for f in findings.measurements if not f.segments]
-    numbers += [regions.probability(f) for f in findings.classes if f.probability is not None]
-    _compare_measurements(measured, [("series", f) for f in numbers])
-    expected = [(_key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes]
+            measured[(over, *key)].append(value)
+        judged.extend((over, *key) for key in _evaluations(group))
+    numbers = [(_over(f.lesion), f) for f in findings.measurements if not f.segments]
+    numbers += [(_over(f.lesion), regions.probability(f)) for f in findings.classes if f.probability is not None]
+    _compare_measurements(measured, numbers)
+    expected = [(_over(f.lesion), _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes]
     if Counter(judged) != Counter(expected):
         raise wrong("SR", f"its classes are {judged}, not {expected}")
+
+
+def _over(lesion: Lesion | None) -> str:
+    return lesion.tracking_uid if lesion else "series"
 
 
 def _check_detections(report: Dataset, findings: Findings) -> None:

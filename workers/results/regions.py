@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.contract import ModelContract
-from dicom_node.domain.finding import Classification, Code, Detection, Findings, Measurement
+from dicom_node.domain.finding import Classification, Code, Detection, Findings, Lesion, Measurement
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import ResultError
 from workers.results import codes, items, provenance
@@ -35,16 +35,17 @@ _WITHIN = 1e-3  # share of a box: its end faces are taken just inside it
 def series_groups(
     findings: Findings, contract: ModelContract, context: ResultContext, explanation: Dataset | None = None
 ) -> list[Any]:
-    """A group for the classes of each output, and one for the values of the series.
+    """A group for the classes of each output, one for the values of the series, and one for each lesion.
 
     That of the output which ``findings.explanation`` belongs to names its Parametric Map, ``explanation``.
     """
-    outputs = dict.fromkeys(found.output for found in findings.classes)
+    of_series = [found for found in findings.classes if found.lesion is None]
+    outputs = dict.fromkeys(found.output for found in of_series)
     groups = [
-        _classes(name, [found for found in findings.classes if found.output == name], contract, context)
+        _classes(_tracking(name, contract, context), [found for found in of_series if found.output == name], contract)
         for name in outputs
     ]
-    values = [found for found in findings.measurements if not found.segments]
+    values = [found for found in findings.measurements if not found.segments and found.lesion is None]
     if values:
         group = hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking("values", contract, context),
@@ -52,11 +53,25 @@ def series_groups(
         )
         groups.append(group)
         outputs["values"] = None
+    groups += [_lesion(lesion, findings, contract) for lesion in lesions_of(findings)]
     if explanation is not None and findings.explanation is not None:
         explained = findings.explanation.name
         at = list(outputs).index(explained if explained in outputs else "values")
         groups[at][0].ContentSequence.append(_map(explanation))
     return groups
+
+
+def lesions_of(findings: Findings) -> tuple[Lesion, ...]:
+    """The lesions that numbers or answers are of, in their order."""
+    of = [found.lesion for found in findings.measurements] + [found.lesion for found in findings.classes]
+    return tuple(dict.fromkeys(lesion for lesion in of if lesion is not None))
+
+
+def _lesion(lesion: Lesion, findings: Findings, contract: ModelContract) -> Any:
+    """What is told of a lesion, under the name by which other reports know it."""
+    tracking = hd.sr.TrackingIdentifier(uid=lesion.tracking_uid, identifier=lesion.tracking_id)
+    numbers = [items.measurement(found, contract) for found in findings.measurements if found.lesion == lesion]
+    return _classes(tracking, [found for found in findings.classes if found.lesion == lesion], contract, numbers)
 
 
 def _map(explanation: Dataset) -> Any:
@@ -68,14 +83,15 @@ def _map(explanation: Dataset) -> Any:
     )
 
 
-def _classes(name: str, classes: Sequence[Classification], contract: ModelContract, context: ResultContext) -> Any:
-    site = classes[0].site
+def _classes(
+    tracking: Any, classes: Sequence[Classification], contract: ModelContract, numbers: Sequence[Any] = ()
+) -> Any:
+    site = classes[0].site if classes else None
+    probabilities = [found for found in classes if found.probability is not None]
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(name, contract, context),
+        tracking_identifier=tracking,
         finding_sites=[items.site(site, None)] if site else None,
-        measurements=[
-            items.measurement(probability(found), contract) for found in classes if found.probability is not None
-        ],
+        measurements=[*numbers, *(items.measurement(probability(found), contract) for found in probabilities)],
         qualitative_evaluations=[
             hd.sr.QualitativeEvaluation(name=coded(found.concept), value=coded(codes.PRESENCE[found.presence]))
             for found in classes
