@@ -24,6 +24,7 @@ from dicom_node.sidecars.genomics.scoring import Record
 _ANY_ALTERNATIVE = frozenset({"<NON_REF>", "<*>", "<X>", "."})  # "whatever else there might be"
 _SPANNING = frozenset({"<*:DEL>"})  # the asterisk of VCF 4.1
 _LONGEST_LINE = 1 << 26
+_CERTAIN = 0.1  # that a dosage may be off a whole number, and still be a call: PLINK 2's --hard-call-threshold
 _FEW = 8  # samples that are parsed all, whichever are wanted
 
 
@@ -155,6 +156,8 @@ def _record(
     genotypes = tuple(sample.allele_indices or () for sample in samples)
     if any(None in genotype and any(a is not None for a in genotype) for genotype in genotypes):
         _check_numbers(line, len(alts), file)
+    if "DS" in line.format and len(alts) == len(real) == 1:
+        genotypes = tuple(map(_called, samples, genotypes))
     quality: tuple[int | None, ...] = (None,) * len(genotypes)
     if is_reference:
         key = next((key for key in ("GQ", "RGQ") if key in line.format), None)
@@ -162,6 +165,18 @@ def _record(
             quality = tuple(_whole(sample.get(key)) for sample in samples)
     ref = (line.ref or "").upper()
     return Record(name, position, end, ref, real, is_reference, passed(line), genotypes, quality)
+
+
+def _called(sample: pysam.VariantRecordSample, genotype: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """A sample's genotype; where it has none, that of its dosage of the only alternative, if that is near enough."""
+    if genotype and None not in genotype:
+        return genotype
+    told = sample.get("DS")
+    dosage = told[0] if isinstance(told, tuple) and told else told
+    if not isinstance(dosage, int | float) or not -_CERTAIN <= dosage <= 2 + _CERTAIN:
+        return genotype
+    carried = round(dosage)
+    return tuple(int(at < carried) for at in (1, 0)) if abs(dosage - carried) <= _CERTAIN else genotype
 
 
 def passed(line: pysam.VariantRecord) -> bool:

@@ -231,6 +231,23 @@ def test_a_file_of_variants_alone_does_not_say_that_the_rest_is_the_reference(tm
     assert result["reason"] == "PGS999999 needs 5 variants, 1 usable (20.0 %), below 75 %: not reported"
 
 
+def test_dosages_call_where_they_are_near_a_whole_number(tmp_path: Path) -> None:
+    weights = score(tmp_path / "s.txt", [row(100, "G", "A", 1.0), row(200, "T", "C", 10.0), row(300, "C", "A", 100.0)])
+    records = ["1 100 . A G . PASS . DS 1.96", "1 200 . C T . PASS . DS 0.93", "1 300 . A C . PASS . DS 0.02"]
+    header = (CONTIG_37, '##FORMAT=<ID=DS,Number=A,Type=Float,Description="Dosage">')
+    (found,) = read(vcf(tmp_path / "g.vcf", records, header=header), scores=(ScoreOrder(weights),))["scores"]
+    assert found["results"][0]["sum"] == 2 * 1.0 + 1 * 10.0
+    records[1] = "1 200 . C T . PASS . DS 0.6"
+    (doubt,) = read(vcf(tmp_path / "d.vcf", records, header=header), scores=(ScoreOrder(weights),))["scores"]
+    assert doubt["results"][0]["used"] == 2 and doubt["results"][0]["why_not"] == {"not called": 1}
+    # A genotype that was called counts, whatever its dosage is.
+    both = (*header, GT)
+    records = [f"1 {at} . {ref} {alt} . PASS . GT:DS 0/0:2" for at, ref, alt in ((100, "A", "G"), (200, "C", "T"))]
+    records.append("1 300 . A C . PASS . GT:DS ./.:1.0")
+    (called,) = read(vcf(tmp_path / "b.vcf", records, header=both), scores=(ScoreOrder(weights),))["scores"]
+    assert called["results"][0]["sum"] == 100.0
+
+
 def test_the_sequence_fills_blocks_and_contradicts_other_genomes(tmp_path: Path, weights: Path) -> None:
     bases = ["N"] * 600
     for position, base in ((100, "A"), (200, "A"), (201, "C"), (301, "T"), (500, "T")):
