@@ -237,6 +237,12 @@ def tilt(images: list[Dataset]) -> None:
         ds.ImagePositionPatient = [x, float(y) + 0.5 * index, z]
 
 
+def spread(images: list[Dataset]) -> None:
+    for index, ds in enumerate(images):
+        x, y, z = ds.ImagePositionPatient
+        ds.ImagePositionPatient = [x, y, float(z) + 0.3 * (index % 2)]
+
+
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
@@ -260,6 +266,8 @@ def tilt(images: list[Dataset]) -> None:
         ("no-frame-of-reference", put("FrameOfReferenceUID", None, None)),
         ("mixed-series", put("SeriesInstanceUID", "1.2.3")),
         ("mixed-patients", put("PatientID", "P2")),
+        ("uneven-spacing", spread),
+        ("modality-lut", put("ModalityLUTSequence", [Dataset()])),
         ("not-hounsfield", remove("RescaleIntercept")),
         ("not-hounsfield", put("RescaleType", "Z_EFF", None)),
         ("bad-value", put("RescaleSlope", 0)),
