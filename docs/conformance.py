@@ -69,7 +69,7 @@ def services() -> str:
     """Which SOP classes, and in which role."""
     rows: list[Cells] = [
         (named(VERIFICATION), "yes", "yes"),
-        ("Storage: every storage SOP class (8.7), private ones too", "the next two", _taken([CT, PRIVATE])),
+        ("Storage: every storage SOP class (8.8), private ones too", "the next three", _taken([CT, PRIVATE])),
     ]
     rows += [(named(made.SOPClassUID), "yes", _taken([made.SOPClassUID])) for made in results.encoded()]
     rows += [
@@ -377,6 +377,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "segmentation": lambda: table(results.HEADS, results.attributes(results.encoded()[0])),
     "report": lambda: table(results.HEADS, results.attributes(results.encoded()[1])),
     "report-content": lambda: "\n".join(results.content(results.encoded()[1])),
+    "parametric-map": lambda: table(results.HEADS, results.attributes(results.encoded()[2])),
     "codes": lambda: table(("meaning", "value", "scheme"), results.codes_used()),
     "storage-classes": storage_classes,
 }

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
+from typing import Any
 
+import numpy as np
 import pydicom
 from highdicom._standard_utils import get_iod_module_map, get_module_attribute_map, get_sop_class_iod_map
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from result_cases import CONTEXT, contract, findings_on, series
+from result_cases import CLASSES, CONTEXT, contract, findings_on, series
 
-from dicom_node.domain.finding import Code
+from dicom_node.domain.finding import Code, ParameterMap
+from workers.inference import statements
 from workers.results import codes
 from workers.results.encode import encode
 
@@ -29,9 +32,15 @@ _RICH = {
 
 @cache
 def encoded() -> tuple[Dataset, ...]:
-    """A Segmentation and its report."""
+    """A Segmentation, its report, and a Parametric Map of what an answer rests on."""
     images = series(**_RICH)
     made = encode(findings_on(images), contract(), images, CONTEXT)
+    values = np.zeros((len(images), int(images[0].Rows), int(images[0].Columns)), np.float32)
+    answer = CLASSES[0]
+    shown = ParameterMap(answer.output, answer.name, statements.GRAD_CAM, codes.NO_UNITS, values, "By Grad-CAM.")
+    parts: dict[str, Any] = {"layers": (), "segments": (), "evaluations": (), "measurements": ()}
+    explained = findings_on(images, **parts, classes=CLASSES[:1], explanation=shown)
+    made += encode(explained, contract(), images, CONTEXT)[:1]
     return tuple(pydicom.dcmread(BytesIO(each.data)) for each in made)
 
 
@@ -87,8 +96,7 @@ def _items(item: Dataset, depth: int) -> Iterator[str]:
 def codes_used() -> Iterator[tuple[str, str, str]]:
     """Coded concepts that the node uses by itself."""
     found: dict[tuple[str, str], Code] = {}
-    for name in dir(codes):
-        value = getattr(codes, name)
+    for value in (*vars(codes).values(), *vars(statements).values()):
         for each in value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,):
             if isinstance(each, Code):
                 found[each.scheme, each.value] = each

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from explained_bundle import serve_explained
 from installed_node import InstalledNode
 from peers import Orthanc
 from served_bundles import serve_bundle
@@ -34,7 +35,7 @@ all = ['StudyDescription == "{model}"']
 trigger = "series"
 send_to = ["pacs"]
 """
-    for model in ("quick", "raises", "hangs", "eats")
+    for model in ("quick", "raises", "hangs", "eats", "explains")
 )
 RULES += """
 [[rules]]
@@ -87,12 +88,13 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small models: one that works, and three that fail, each in its way."""
+    """A folder of small models: one that works, one that explains itself, and three that fail, each in its way."""
     folder = tmp_path_factory.mktemp("models")
     serve_bundle(folder / "quick")
     serve_bundle(folder / "raises", "raise ValueError('there is no tissue in this')")
     serve_bundle(folder / "hangs", "import time; time.sleep(600)", time_limit_s=3.0)
     serve_bundle(folder / "eats", "hoard = [torch.ones(2**26) for _ in range(1000)]", memory_mb=600)
+    serve_explained(folder / "explains")
     return folder
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import bundle_scripts, contract_of, oblique_volume, write_bundle
+from bundles import contract_of, oblique_volume, write_bundle
+from explained_bundle import NETWORK, sha256_of_weights
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -41,28 +41,6 @@ explanation = pytest.importorskip("workers.inference.explanation")
 CODE = Code("1", "99TEST", "Something")
 CLASSES = ClassOutput("quality", "pred", (ClassSpec("dull", CODE), ClassSpec("bright", CODE)), True)
 SOFTMAXED = replace(CLASSES, activation=Activation.SOFTMAX)
-# Answers by the mean of a block of the image in RAS, through a convolution whose weights are drawn from a seed.
-NETWORK = """
-import torch
-
-
-class Network(torch.nn.Module):
-    def __init__(self, learned=True):
-        super().__init__()
-        torch.manual_seed(3)
-        self.body = torch.nn.Conv3d(1, 4, 3, padding=1, bias=False)
-        self.head = torch.nn.Linear(4, 2)
-        self.learned = learned
-
-    def forward(self, x):
-        block = torch.zeros_like(x)
-        block[:, :, 2:6, 3:9, 1:5] = 1
-        if not self.learned:
-            bright = (x * block).mean((1, 2, 3, 4)) * 100
-            return torch.stack([torch.zeros_like(bright), bright], 1).sigmoid()
-        seen = torch.relu(self.body(x * block))
-        return self.head(seen.mean((2, 3, 4)) * 10)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +55,6 @@ def volume() -> Volume:
     return replace(made, array=np.abs(made.array) / 300)
 
 
-def weights_of(folder: Path) -> Weight:
-    """The file of the network's weights."""
-    network = bundle_scripts(folder, "network").network.Network()
-    file = folder / "models" / "model.pt"
-    file.parent.mkdir()
-    torch.save(network.state_dict(), file)
-    return Weight("models/model.pt", hashlib.sha256(file.read_bytes()).hexdigest(), "tests")
-
-
 def contract(folder: Path, wanted: ExplanationSpec, output: Output = SOFTMAXED, learned: bool = True) -> ModelContract:
     write_bundle(folder)
     (folder / "scripts" / "network.py").write_text(NETWORK)
@@ -93,7 +62,9 @@ def contract(folder: Path, wanted: ExplanationSpec, output: Output = SOFTMAXED, 
     configuration["network_def"]["learned"] = learned
     del configuration["postprocessing"]
     (folder / "configs" / "inference.json").write_text(json.dumps(configuration))
-    made = contract_of(folder, segments=0, outputs=(output,), weights=(weights_of(folder),))
+    made = contract_of(
+        folder, segments=0, outputs=(output,), weights=(Weight("models/model.pt", sha256_of_weights(folder), "tests"),)
+    )
     return replace(made, segments=(), task="classification", explanation=wanted)
 
 
