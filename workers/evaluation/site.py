@@ -82,6 +82,8 @@ def serve(site: Site, connection: Connection) -> None:
             for name, change in algorithm.get_weights().weights.items()
             if change.is_floating_point()
         }
+        if not all(np.isfinite(change).all() for change in update.values()):
+            raise ValueError(f"the update of {site.name} holds values that are no finite numbers")
         connection.send_bytes(json.dumps({"metrics": _numbers(told.metrics or {})}).encode())
         connection.send_bytes(packed(privatised(update, site.privacy) if site.privacy else update))
     algorithm.finalize()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import stats
 
 from workers.evaluation.privacy import Privacy, averaged, privatised
 
@@ -39,18 +40,35 @@ def test_noise_is_as_large_as_said_and_never_the_same() -> None:
     assert not np.array_equal(first, second)
 
 
-def test_epsilon_of_one_round_is_that_of_the_gaussian_mechanism() -> None:
-    """min over orders of a r + ln(1/d)/(a-1) is r + 2 sqrt(r ln(1/d)), r = 2 / noise²; Mironov 2017, proposition 3."""
-    for noise in (4.0, 10.0, 50.0):
-        rate = 2 / noise**2
-        exact = rate + 2 * math.sqrt(rate * math.log(1e5))
-        assert Privacy(1.0, noise).epsilon(1) == pytest.approx(exact, rel=0.01)
+@given(st.floats(0.5, 100), st.integers(1, 200), st.floats(0.01, 20))
+def test_delta_is_what_an_observer_can_tell_apart_at_most(noise: float, rounds: int, epsilon: float) -> None:
+    """The integral of max(0, p - e^epsilon q) over what the rounds show of two sites, p and q, summed numerically."""
+    apart = 2 * math.sqrt(rounds) / noise
+    x = np.linspace(-12, apart + 12, 200_001)
+    p, q = stats.norm.pdf(x, apart), stats.norm.pdf(x)
+    told = np.trapezoid(np.maximum(0.0, p - np.exp(epsilon) * q), x)
+    assert Privacy(1.0, noise).delta_at(epsilon, rounds) == pytest.approx(told, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("noise", "rounds", "opacus"),
+    [
+        (20, 10, 1.3084972690),
+        (10, 1, 0.7945220325),
+        (4, 3, 4.0113217085),
+        (50, 100, 1.6937176062),
+        (2, 1, 4.7285070672),
+    ],
+)
+def test_epsilon_is_a_little_below_the_bound_of_opacus(noise: float, rounds: int, opacus: float) -> None:
+    """``RDPAccountant`` of Opacus 1.6.0, whose noise multiplier is of the distance: ``noise / 2``, each round whole."""
+    assert 0.85 * opacus < Privacy(1.0, noise).epsilon(rounds) <= opacus
 
 
 @given(st.floats(0.5, 100), st.integers(1, 200))
 def test_more_rounds_cost_more_and_more_noise_less(noise: float, rounds: int) -> None:
     epsilon = Privacy(1.0, noise).epsilon(rounds)
-    assert epsilon < Privacy(1.0, noise).epsilon(rounds + 1)
+    assert epsilon < Privacy(1.0, noise).epsilon(2 * rounds)
     assert epsilon > Privacy(1.0, noise * 1.5).epsilon(rounds)
 
 
