@@ -189,6 +189,7 @@ def _add_evaluation(commands: Any) -> None:
         training.add_argument(option, type=int)
     training.add_argument("--anew", action="store_true")
     training.add_argument("--tensorboard", action="store_true")
+    training.add_argument("--mlflow", default="")
     training.add_argument("--site", type=Path, action="append", default=[])
     training.add_argument("--rounds", type=int, default=10)
     for option in ("--clip", "--noise", "--delta"):
@@ -221,7 +222,7 @@ def _train(settings: Settings, given: argparse.Namespace) -> int:
 
     if given.site:
         return _train_federated(settings, given)
-    wish = Wish(given.epochs, given.patience, given.seed, given.anew, given.tensorboard)
+    wish = Wish(given.epochs, given.patience, given.seed, given.anew, given.tensorboard, given.mlflow)
     return 1 if train(Catalogue.load(settings).get(given.name), given.folder, given.out, wish, _tell) else 0
 
 
@@ -230,6 +231,10 @@ def _train_federated(settings: Settings, given: argparse.Namespace) -> int:
     from workers.evaluation.federated import Plan, train
     from workers.evaluation.privacy import Privacy
 
+    if given.tensorboard or given.mlflow or given.patience:
+        raise ConfigurationError(
+            "--tensorboard, --mlflow and --patience are for a training at one site, not for --site"
+        )
     privacy = None
     if given.noise is not None:
         privacy = Privacy(given.clip or 1.0, given.noise, given.delta or 1e-5)

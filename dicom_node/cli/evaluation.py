@@ -76,6 +76,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
     anew: Annotated[bool, typer.Option("--anew", help="From random weights, not from those of the model.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write loss and metrics for TensorBoard.")] = False,
+    mlflow: Annotated[str, typer.Option(help="Write them to MLflow: address of a server, or a file (SQLite).")] = "",
     site: Annotated[
         list[Path] | None, typer.Option(help="Another site's folder: the sites train together, and share no images.")
     ] = None,
@@ -89,6 +90,8 @@ def train(
     """Train a model on cases of your own, from its weights on, by the training configuration of its bundle."""
     numbers = (("epochs", epochs), ("patience", patience), ("seed", seed), ("noise", noise))
     options = [f"--{option}={value}" for option, value in numbers if value is not None]
+    if mlflow:
+        options.append(f"--mlflow={mlflow if '://' in mlflow else Path(mlflow).resolve()}")
     if site:
         options += [*(f"--site={folder.resolve()}" for folder in site), f"--rounds={rounds}"]
         options += [f"--clip={clip}", f"--delta={delta}"]

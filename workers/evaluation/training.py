@@ -7,12 +7,14 @@ The bundle's ``configs/train.json`` is run as ``python -m monai.bundle run`` wou
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -25,6 +27,8 @@ CONFIGURATION = "configs/train.json"
 _FEWEST_CASES = 5
 _HELD_BACK = 0.2  # share of the cases for validation
 _DEFAULT_SEED = 20261126
+# A validation ends once an epoch, the run of MLflow with the training.
+_STAYS_OPEN = {"MLFlowHandler": {"close_on_complete": False}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Wish:
     seed: int | None = None
     anew: bool = False  # from random weights instead of the model's
     tensorboard: bool = False  # loss and metrics for TensorBoard, below the output folder
+    mlflow: str = ""  # and for MLflow: the address of a tracking server, or a file, which becomes a SQLite database
 
 
 def train(
@@ -48,14 +53,18 @@ def train(
 
     Raises:
         ContractError: the bundle has no training configuration.
-        ConfigurationError: TensorBoard is wanted and not installed.
+        ConfigurationError: TensorBoard or MLflow is wanted and not installed.
         InputError: there are too few cases, or one cannot be used; names the file.
     """
     check(contract)
-    if wish.tensorboard and find_spec("tensorboard") is None:
-        raise ConfigurationError("TensorBoard is not installed", remedy="pip install 'dicom-node[tensorboard]'")
+    for wanted, module, name in ((wish.tensorboard, "tensorboard", "TensorBoard"), (wish.mlflow, "mlflow", "MLflow")):
+        if wanted and find_spec(module) is None:
+            raise ConfigurationError(f"{name} is not installed", remedy=f"pip install 'dicom-node[{module}]'")
     split = prepare(contract, folder, out, wish.seed, told)
-    return subprocess.run(_command(contract, out, split, wish), cwd=contract.folder, check=False).returncode
+    command = _command(contract, out, split, wish)
+    # Of itself MLflow tells its makers how it is used.
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    return subprocess.run(command, cwd=contract.folder, env=environment, check=False).returncode
 
 
 def check(contract: ModelContract) -> None:
@@ -128,21 +137,44 @@ def _split(contract: ModelContract, names: Sequence[str], seed: int | None) -> d
     }
 
 
-def _tracking(out: Path) -> Path:
-    """A configuration that adds handlers for TensorBoard to those of the bundle."""
-    handler = {"_target_": "TensorBoardStatsHandler", "log_dir": str(out / "tensorboard")}
-    loss = "$monai.handlers.from_engine(['loss'], first=True)"
-    added = {
-        "+train#handlers": [{**handler, "tag_name": "loss", "output_transform": loss}],
-        "+validate#handlers": [{**handler, "iteration_log": False, "output_transform": "$lambda _: None"}],
+def _tracking(contract: ModelContract, out: Path, wish: Wish) -> Path:
+    """A configuration that adds the handlers wished for to those of the bundle."""
+    loss = {"tag_name": "loss", "output_transform": "$monai.handlers.from_engine(['loss'], first=True)"}
+    metrics = {"iteration_log": False, "output_transform": "$lambda _: None"}
+    handlers = ([_of_tensorboard(out)] if wish.tensorboard else []) + (
+        [_of_mlflow(contract, out, wish.mlflow)] if wish.mlflow else []
+    )
+    added: dict[str, list[dict[str, object]]] = {
+        "+train#handlers": [{**handler, **loss} for handler in handlers],
+        "+validate#handlers": [
+            {**handler, **metrics, **_STAYS_OPEN.get(handler["_target_"], {})} for handler in handlers
+        ],
     }
     file = out / "tracking.json"
     file.write_text(json.dumps(added, indent=1), encoding="utf-8")
     return file
 
 
+def _of_tensorboard(out: Path) -> dict[str, Any]:
+    return {"_target_": "TensorBoardStatsHandler", "log_dir": str(out / "tensorboard")}
+
+
+def _of_mlflow(contract: ModelContract, out: Path, where: str) -> dict[str, Any]:
+    """One run, named by the output folder, in an experiment named by the model; open until the training ends."""
+    return {
+        "_target_": "MLFlowHandler",
+        "tracking_uri": where if "://" in where else f"sqlite:///{Path(where).resolve()}",
+        "experiment_name": contract.name,
+        "run_name": out.name,
+        "experiment_param": {"version": contract.version, "sha256": contract.digest},
+        "close_on_complete": True,
+    }
+
+
 def _command(contract: ModelContract, out: Path, split: Path, wish: Wish) -> list[str]:
-    configuration = json.dumps([CONFIGURATION, str(_tracking(out))]) if wish.tensorboard else CONFIGURATION
+    configuration = CONFIGURATION
+    if wish.tensorboard or wish.mlflow:
+        configuration = json.dumps([CONFIGURATION, str(_tracking(contract, out, wish))])
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", configuration]
     command += ["--dataset_dir", str(out / "data"), "--split_file", str(split), "--output_dir", str(out)]
     for option, value in (("max_epochs", wish.epochs), ("patience", wish.patience), ("seed", wish.seed)):

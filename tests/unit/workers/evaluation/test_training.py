@@ -62,16 +62,19 @@ def test_a_sites_series_become_a_dataset_and_a_split(tmp_path: Path, monkeypatch
         assert np.allclose(image.affine, labels.affine)
 
 
-def test_handlers_for_tensorboard_are_added_to_those_of_the_bundle(tmp_path: Path) -> None:
+def test_handlers_that_log_are_added_to_those_of_the_bundle(tmp_path: Path) -> None:
     from monai.bundle import ConfigParser
 
-    bundle = write_bundle(tmp_path / "model") / "configs" / "train.json"
+    contract = contract_of(write_bundle(tmp_path / "model"))
+    bundle = contract.folder / "configs" / "train.json"
     bundle.write_text(json.dumps({"train": {"handlers": ["@ema"]}, "validate": {"handlers": []}}))
-    added = training._tracking(tmp_path)
-    merged = ConfigParser.load_config_files([bundle, added])
-    assert [len(merged[part]["handlers"]) for part in ("train", "validate")] == [2, 1]
+    wish = training.Wish(tensorboard=True, mlflow="https://mlflow.example.org")
+    merged = ConfigParser.load_config_files([bundle, training._tracking(contract, tmp_path, wish)])
+    assert [len(merged[part]["handlers"]) for part in ("train", "validate")] == [3, 2]
     assert merged["train"]["handlers"][0] == "@ema"
-    assert merged["validate"]["handlers"][0]["log_dir"] == str(tmp_path / "tensorboard")
+    board, flow = merged["validate"]["handlers"]
+    assert board["log_dir"] == str(tmp_path / "tensorboard")
+    assert (flow["tracking_uri"], flow["close_on_complete"]) == ("https://mlflow.example.org", False)
 
 
 def test_cases_that_test_the_model_train_nothing(tmp_path: Path) -> None:
@@ -119,10 +122,15 @@ def test_a_sites_own_segs_train_a_model_and_a_stopped_training_goes_on(tmp_path:
     site_folder, out = segmented(tmp_path / "site", 6, contract), tmp_path / "out"
     assert training.train(contract, site_folder, out, training.Wish(epochs=2, tensorboard=True)) == 0
     first = torch.load(out / "checkpoint_epoch=2.pt", weights_only=False)
-    assert training.train(contract, site_folder, out, training.Wish(epochs=8)) == 0
+    assert training.train(contract, site_folder, out, training.Wish(epochs=8, mlflow=str(tmp_path / "runs.db"))) == 0
     last = torch.load(out / "checkpoint_epoch=8.pt", weights_only=False)
     steps = [checkpoint["optimizer"]["state"][0]["step"].item() for checkpoint in (first, last)]
     assert steps == [2 * 5, 8 * 5]  # it went on, and did not begin anew
     best = torch.load(out / "best.pt", weights_only=True)
     assert {name: tuple(w.shape) for name, w in best.items()} == {"weight": (1, 1, 3, 3, 3), "bias": (1,)}
     assert list((out / "tensorboard").glob("events.out.tfevents.*"))
+    store = pytest.importorskip("mlflow").MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'runs.db'}")
+    (run,) = store.search_runs([store.get_experiment_by_name(contract.name).experiment_id])
+    assert (run.info.status, run.data.params["sha256"]) == ("FINISHED", contract.digest)
+    assert [at.step for at in store.get_metric_history(run.info.run_id, "dice")] == [3, 4, 5, 6, 7, 8]
+    assert len(store.get_metric_history(run.info.run_id, "loss")) == 6 * 5
