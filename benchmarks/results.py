@@ -6,6 +6,7 @@ Each run is a process of its own; ours and the peers' alternate, and must hold t
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.table import Row, median, report
 
-RUNS = 3
+RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 # Case: encoding, segments, slices.
 CASES = {
     "many": ("BINARY", 104, 300),

@@ -6,6 +6,7 @@ on the processor itself, where decoding and encoding must take from it what they
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from dicom_node.settings import load
 from workers.inference.volume import load_volume
 from workers.run_job import Worker
 
-STUDIES = 20
+STUDIES = int(os.environ.get("BENCH_STUDIES", "20"))
 SLICES = 90  # at most: no two images lie at one place
 GOAL = 0.9
 CARD_S = 3.0

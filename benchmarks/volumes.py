@@ -4,6 +4,7 @@ MONAI Deploy App SDK. Each run is a process of its own; ours and the peer's alte
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from benchmarks.studies import chest_ct
 from benchmarks.table import Row, median, report
 
 SLICES = 300
-RUNS = 3
+RUNS = int(os.environ.get("BENCH_RUNS", "3"))
 SYNTAXES = (ExplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless)
 FASTER = 1.5  # compressed series: times the peer's speed
 SDK_SHARE = 0.5  # of the SDK's time and memory
