@@ -139,6 +139,7 @@ class DeliverySettings(Section):
     longest_pause_seconds: Annotated[float, Field(gt=0)] = 600.0
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # for the connection, each part of an object, each answer
     refused_after_tries: Annotated[int, Field(ge=1)] = 3  # refusals in a row, before a person must act
+    refused_encoding_days: Annotated[float, Field(ge=0)] = 7.0  # in which what a peer knows not is not its first choice
     verify_after_seconds: Seconds = 10.0  # from the last Success to the first look into the peer
     commitment_wait_seconds: Annotated[float, Field(gt=0)] = 3600.0  # for an answer, before a peer is asked again
     check_seconds: Annotated[float, Field(gt=0)] = 10.0  # that a peer may take to tell how it has the images

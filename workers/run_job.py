@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from dicom_node.archive import encodings
+from dicom_node.archive import encodings, refusals
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.finding_rows import rows_of
@@ -218,7 +218,8 @@ class Worker:
         versions = computed.output.versions if computed.output else {}
         with watch.stage("measure", beat):
             findings = self._findings(job, computed)
-        choice = profiles.choose(findings, contract, job.destinations, self.settings)
+        refused = refusals.lately(self.ledger.database, self.settings.delivery.refused_encoding_days)
+        choice = profiles.choose(findings, contract, job.destinations, self.settings, refused)
         written = Written(job, job, contract, findings, volume)
         return Outcome(
             findings=rows_of(findings),
@@ -247,8 +248,8 @@ class Worker:
         with watch.stage("load", beat):
             volumes, _ = self.overlap.load(job)
             volume = volumes[contract.inputs[0].name]
-            masks = restore.read_segmentation(self.store, order.masks)
-            findings = restore.findings(order.findings, order.notes, masks, volume.grid, volume.headers)
+            kept = restore.read_kept(self.store, order.kept)
+            findings = restore.findings(order.findings, order.notes, kept, volume.grid, volume.headers)
         written = Written(job, earlier, contract, findings, volume)
         artifacts = self._write(written, order.profile, claim, watch, beat)
         return str(self._patiently(lambda: encodings.commit(database, claim, artifacts, watch.seconds)))

@@ -20,7 +20,7 @@ from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.results import Outcome, add_parcels, artifact_of, insert_artifacts, insert_set
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.domain.job import Claim, JobState
-from dicom_node.domain.parcel import REISSUED, SPARE, Artifact, ParcelState, Purpose
+from dicom_node.domain.parcel import REISSUED, SPARE, UNSEEN, Artifact, ParcelState, Purpose
 from dicom_node.domain.profile import Profile, base_of
 from dicom_node.errors import Fenced
 
@@ -40,7 +40,7 @@ class Order:
     profile: Profile
     findings: tuple[Mapping[str, Any], ...]  # kind and content, in the order in which they were found
     notes: tuple[str, ...]
-    masks: Artifact | None  # a Segmentation that holds the segments; none: there are no segments
+    kept: Mapping[str, Artifact]  # what of them stands in objects: masks, probabilities, numbers (of a map)
 
 
 def spread(connection: Connection, row: Any, set_id: int, outcome: Outcome) -> None:
@@ -70,7 +70,7 @@ def request(connection: Connection, job_id: int, profile: Profile, destinations:
         _plan(connection, row, made, profile, destinations, by)
         return
     newest = ours[-1]
-    if newest.standing not in ("current", SPARE):
+    if newest.standing not in ("current", *UNSEEN):
         return  # superseded or withdrawn: nobody gets it any more
     chosen = update(result_set).where(result_set.c.id == newest.id)
     if newest.state == TO_ENCODE:
@@ -89,23 +89,31 @@ def order(database: Database, set_id: int) -> Order | None:
         if set_.state != TO_ENCODE or set_.standing != "current" or profile is None:
             return None
         rows = connection.execute(select(finding).where(finding.c.job_id == set_.job_id).order_by(finding.c.id)).all()
-        made = (
-            select(artifact)
-            .join(result_set, result_set.c.id == artifact.c.result_set_id)
-            .where(result_set.c.job_id == set_.job_id, result_set.c.purpose == Purpose.RESULT)
-            .where(artifact.c.kind == "seg", result_set.c.profile.in_((Profile.BINARY, Profile.LABELMAP)))
-            .order_by(artifact.c.id)
-            .limit(1)
-        )
-        masks = connection.execute(made).first()
+        kept = _kept(connection, set_.job_id)
         first = sets_of(connection, set_.job_id)[0]
     return Order(
         job_id=set_.job_id,
         profile=profile,
         findings=tuple({"kind": each.kind, "content": each.content} for each in rows),
         notes=tuple(first.manifest.get("notes", ())),
-        masks=None if masks is None else artifact_of(masks),
+        kept=kept,
     )
+
+
+def _kept(connection: Connection, job_id: int) -> dict[str, Artifact]:
+    """The objects that hold what a job found and the ledger does not: as they were encoded first, not as corrected."""
+    statement = (
+        select(artifact, result_set.c.profile)
+        .join(result_set, result_set.c.id == artifact.c.result_set_id)
+        .where(result_set.c.job_id == job_id, result_set.c.purpose == Purpose.RESULT)
+        .where(artifact.c.kind.in_(("seg", "pm")), result_set.c.profile.in_(tuple(Profile)))
+        .order_by(artifact.c.id)
+    )
+    found: dict[str, Artifact] = {}
+    for row in connection.execute(statement):
+        shares = "probabilities" if row.profile == Profile.FRACTIONAL else "masks"
+        found.setdefault("numbers" if row.kind == "pm" else shares, artifact_of(row))
+    return found
 
 
 def commit(database: Database, claim: Claim, artifacts: Sequence[Artifact], timings: Mapping[str, float]) -> JobState:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from dicom_node.archive import encodings, events, withdrawals
+from dicom_node.archive import encodings, events, refusals, withdrawals
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.own_objects import Desk, occasion
 from dicom_node.archive.schema import job, parcel, result_set
@@ -27,6 +27,7 @@ class FallBack:
     parcel: Parcel
     profile: Profile
     error: DicomNodeError  # how it refused
+    lasting: bool = False  # it knows the SOP class or transfer syntax not: the next one would be refused like this one
 
 
 def next_profile(database: Database, record: Parcel, taken: Sequence[Profile]) -> Profile | None:
@@ -82,6 +83,8 @@ def fall_back(database: Database, desk: Desk, wanted: FallBack, understand_notes
             row = connection.execute(select(job).where(job.c.id == old.job_id)).one()
             withdrawals.tell(connection, row, taken_back)
             encodings.step_back(connection, row.id)
+            if wanted.lasting and (refused := base_of(old.profile)):
+                refusals.remember(connection, record.destination, refused, wanted.error.message)
             detail = {"destination": record.destination, "refused": old.profile, "next": str(wanted.profile)}
             detail["why"] = wanted.error.message
             events.record(

@@ -11,7 +11,18 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from dicom_node.domain.finding import Classification, Detection, Evaluation, Findings, Measurement, Segment
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.domain.finding import (
+    Classification,
+    Detection,
+    Evaluation,
+    Findings,
+    Measurement,
+    ParameterMap,
+    Segment,
+)
 from dicom_node.errors import LedgerError
 
 Record = TypeVar("Record", Segment, Measurement, Evaluation, Classification, Detection)
@@ -58,6 +69,20 @@ def records_of(rows: Iterable[Mapping[str, Any]], kind: type[Record]) -> tuple[R
     """
     name = next(known for known, made in _KINDS.items() if made is kind)
     return tuple(_record(kind, row["content"]) for row in rows if row["kind"] == name)
+
+
+def map_of(rows: Iterable[Mapping[str, Any]], values: npt.NDArray[np.float32]) -> ParameterMap | None:
+    """The map among rows, whose numbers the ledger does not keep: ``values``, axes (slice, row, column).
+
+    Raises:
+        LedgerError: as :func:`records_of` does.
+    """
+    content = next((row["content"] for row in rows if row["kind"] == "map"), None)
+    if content is None:
+        return None
+    told = {key: value for key, value in content.items() if key not in ("lowest", "highest")}
+    found: ParameterMap = _record(ParameterMap, {**told, "values": values})
+    return found
 
 
 def _record(kind: type[Any], content: Mapping[str, Any]) -> Any:

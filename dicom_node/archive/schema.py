@@ -31,6 +31,7 @@ from dicom_node.archive.schema_commitment import commitment_request as commitmen
 from dicom_node.archive.schema_corrections import identity_event as identity_event
 from dicom_node.archive.schema_corrections import open_item as open_item
 from dicom_node.archive.schema_corrections import rejection as rejection
+from dicom_node.archive.schema_encodings import encoding_refusal as encoding_refusal
 from dicom_node.archive.schema_features import document as document
 from dicom_node.archive.schema_features import feature as feature
 from dicom_node.archive.schema_features import patient_record as patient_record

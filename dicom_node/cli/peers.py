@@ -8,12 +8,12 @@ import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
-from dicom_node.errors import ConfigurationError, PeerError
+from dicom_node.errors import ConfigurationError, LedgerError, PeerError
 
 if TYPE_CHECKING:
-    from dicom_node.settings import PeerSettings, Settings
+    from dicom_node.settings import Configuration, PeerSettings, Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Peers, the DICOM nodes we know: list, echo.")
+commands = typer.Typer(no_args_is_help=True, help="Peers, the DICOM nodes we know: list, echo, forget.")
 
 
 def register(app: typer.Typer) -> None:
@@ -23,9 +23,27 @@ def register(app: typer.Typer) -> None:
 
 @commands.command("list")
 def list_(context: typer.Context, as_json: Json = False) -> None:
-    """Peers of the configuration."""
+    """Peers of the configuration, and which encodings of results they did not take."""
     settings = access.configuration(context).settings
-    output.show({"peers": [_peer(peer) for peer in settings.peers]}, as_json, _print_list)
+    refused = _refused(settings)
+    told = [{**_peer(peer), "refused": refused and refused.get(peer.name, [])} for peer in settings.peers]
+    output.show({"peers": told}, as_json, _print_list)
+
+
+@commands.command()
+def forget(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer in the configuration.")],
+    as_json: Json = False,
+) -> None:
+    """Forget which encodings of results a peer did not take: the next result is sent in its first one again."""
+    from dicom_node.archive import refusals
+
+    configuration = access.configuration(context)
+    peer = _known(configuration, name)
+    with access.opened(configuration.settings) as database:
+        data = {"peer": peer.name, "forgotten": refusals.forget(database, peer.name)}
+    output.show(data, as_json, _print_forgotten)
 
 
 @commands.command()
@@ -37,6 +55,18 @@ def echo(
 ) -> None:
     """Ask a peer whether it is there: C-ECHO; a search of DICOMweb; a trial file in a folder."""
     configuration = access.configuration(context)
+    data = answer(configuration.settings, _known(configuration, name), timeout)
+    output.show(data, as_json, _print_echo)
+    if not data["good"]:
+        raise typer.Exit(1)
+
+
+def _known(configuration: Configuration, name: str) -> PeerSettings:
+    """The peer of that name.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     settings = configuration.settings
     peer = settings.peer(name)
     if peer is None:
@@ -47,10 +77,23 @@ def echo(
             reason="no-such-peer",
             remedy="add it to the configuration under [[peers]], or correct the name",
         )
-    data = answer(settings, peer, timeout)
-    output.show(data, as_json, _print_echo)
-    if not data["good"]:
-        raise typer.Exit(1)
+    return peer
+
+
+def _refused(settings: Settings) -> dict[str, list[dict[str, Any]]] | None:
+    """Encodings that each peer did not take lately; None: the ledger, which knows, is not there or cannot be asked."""
+    from dicom_node.archive import refusals
+
+    days, found = settings.delivery.refused_encoding_days, dict[str, list[dict[str, Any]]]()
+    try:
+        with access.opened(settings) as database:
+            known = refusals.all_of(database)
+    except LedgerError:
+        return None
+    for each in known:
+        told = {"encoding": str(each.profile), "at": each.at.isoformat(), "until": each.until(days).isoformat()}
+        found.setdefault(each.destination, []).append({**told, "why": each.why})
+    return found
 
 
 def answer(settings: Settings, peer: PeerSettings, timeout_s: float) -> dict[str, Any]:
@@ -107,10 +150,17 @@ def _print_list(data: dict[str, Any]) -> None:
             peer["receive"] and peer["kind"] == "dicom",
             peer["verify"],
             peer["clinical"],
+            ", ".join(f"{each['encoding']} since {each['at'][:10]}" for each in peer["refused"] or ()),
         )
         for peer in data["peers"]
     ]
-    output.table(("peer", "kind", "where", "TLS", "may send", "verified by", "clinical"), rows, empty="no peers")
+    columns = ("peer", "kind", "where", "TLS", "may send", "verified by", "clinical", "does not take")
+    output.table(columns, rows, empty="no peers")
+
+
+def _print_forgotten(data: dict[str, Any]) -> None:
+    count = data["forgotten"]
+    output.write(f"{data['peer']}: nothing was remembered" if not count else f"{data['peer']}: {count} forgotten")
 
 
 def _print_echo(data: dict[str, Any]) -> None:

@@ -153,6 +153,7 @@ class Lane:
                 bad = [outcome for outcome in told if not outcome.ok]
                 if not bad and len(told) == len(first(parcel)):
                     taken[parcel.id] = told
+                    self._encodings.takes(parcel, peer)
                     continue
                 settled.add(parcel.id)
                 if bad and self._encodings.refuses(parcel, bad[0]):

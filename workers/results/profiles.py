@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from dicom_node.domain.contract import ModelContract
@@ -33,22 +34,31 @@ def possible(findings: Findings) -> tuple[Profile, ...]:
     return (Profile.BINARY, *label_map, *((Profile.FRACTIONAL,) if told else ()))
 
 
-def choose(findings: Findings, contract: ModelContract, destinations: Sequence[str], settings: Settings) -> Choice:
+def choose(
+    findings: Findings,
+    contract: ModelContract,
+    destinations: Sequence[str],
+    settings: Settings,
+    refused: Mapping[str, Collection[Profile]] = MappingProxyType({}),
+) -> Choice:
     """The profile that most destinations get is encoded by the worker that has the findings; others later.
 
-    Probabilities are kept by no one but a FRACTIONAL Segmentation, and label maps cannot be read again from that one:
-    what is FRACTIONAL is encoded at once, and BINARY beside it.
+    What a destination has ``refused`` lately it gets only where nothing else is left. Probabilities are kept by no one
+    but a FRACTIONAL Segmentation, and label maps cannot be read again from that one: where a destination may come to
+    get it, it is encoded at once, and BINARY beside it.
     """
     can = possible(findings)
     asked = Profile(contract.encoding.lower()) if contract.encoding else None
-    told = {}
+    told, orders = {}, set[Profile]()
     for name in destinations if findings.segments else ():  # else there is no Segmentation that anybody could refuse
         peer = settings.peer(name)
-        told[name] = first_of(order_of(peer.results if peer else (), asked), can)
+        order = order_of(peer.results if peer else (), asked)
+        told[name] = first_of(order, can, refused.get(name, ())) or first_of(order, can)
+        orders.update(order)
     counts = Counter(profile for profile in told.values() if profile is not None)
     fallback = first_of(order_of((), asked), can) or Profile.BINARY
     most = counts.most_common(1)[0][0] if counts else fallback
-    fractional = Profile.FRACTIONAL in (most, *counts)
+    fractional = Profile.FRACTIONAL in can and Profile.FRACTIONAL in (most, *orders)
     needed = (Profile.FRACTIONAL, Profile.BINARY) if fractional else ()
     later = [profile for profile in can if fractional or profile is not Profile.FRACTIONAL]
     return Choice(

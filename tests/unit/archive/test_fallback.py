@@ -54,6 +54,23 @@ def test_another_destination_keeps_what_it_takes(clinic: Clinic) -> None:
     assert clinic.states() == [("pacs", "cancelled"), ("reading", "due"), ("pacs", "due")]
 
 
+def test_one_may_refuse_what_another_one_falls_back_to(clinic: Clinic) -> None:
+    """PACS takes BINARY alone, reading label maps alone; each was sent the other one first."""
+    taken = clinic.arrive(images())
+    profiles = {"pacs": "labelmap", "reading": "binary"}
+    clinic.commit(clinic.plan(model_digest=DIGEST), taken, profile=Profile.LABELMAP, profiles=profiles)
+    pacs = next(each for each in clinic.parcels.all() if each.destination == "pacs")
+    assert back(clinic, pacs)
+    assert encode_all(clinic) == ["done"]
+    assert clinic.standings() == ["reissued", "current"]
+    reading = next(each for each in clinic.parcels.all() if each.destination == "reading")
+    wanted = FallBack(reading, Profile.LABELMAP, REFUSED)
+    assert fall_back(clinic.database, Desk(clinic.desk.store, "NODE"), wanted, (), "courier")
+    assert clinic.standings() == ["current", "current"], "what nobody had is sent to one that takes it"
+    sent = {(each.destination, each.profile) for each in clinic.parcels.all() if each.state == "due"}
+    assert sent == {("pacs", "binary"), ("reading", "labelmap")}
+
+
 @pytest.mark.parametrize("taken", [(), (Profile.LABELMAP,)])
 def test_a_destination_that_lists_no_other_profile_gets_none(clinic: Clinic, taken: tuple[Profile, ...]) -> None:
     parcel = refused(clinic)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from commands import RunCommand
 from peers import free_port
 from pynetdicom import AE
+
+from dicom_node.archive import refusals
+from dicom_node.archive.database import Database
+from dicom_node.archive.migrate import migrate
+from dicom_node.domain.profile import Profile
 
 
 @pytest.fixture
@@ -34,6 +40,26 @@ def test_list(run: RunCommand, peer: int) -> None:
     assert told | expected == told
     assert not told["clinical"]
     assert f"pacs  dicom  PACS at 127.0.0.1:{peer}" in run("peers", "list").output
+
+
+def test_what_a_peer_did_not_take_is_told_and_forgotten(run: RunCommand, peer: int, folder: Path) -> None:
+    (told,) = run("peers", "list", "--json").json["peers"]
+    assert told["refused"] is None, "there is no ledger yet"
+    database = Database("sqlite", folder / "dicom-node-data")
+    migrate(database)
+    with database.write() as connection:
+        refusals.remember(connection, "pacs", Profile.LABELMAP, "it knows no label maps")
+        refusals.remember(connection, "pacs", Profile.LABELMAP, "it still knows none")
+    database.close()
+    (told,) = run("peers", "list", "--json").json["peers"]
+    (found,) = told["refused"]
+    assert (found["encoding"], found["why"]) == ("labelmap", "it still knows none")
+    assert datetime.fromisoformat(found["until"]) - datetime.fromisoformat(found["at"]) == timedelta(days=7)
+    assert f"labelmap since {found['at'][:10]}" in run("peers", "list").output
+    assert run("peers", "forget", "pacs").output.strip() == "pacs: 1 forgotten"
+    assert run("peers", "forget", "pacs", "--json").json == {"peer": "pacs", "forgotten": 0}
+    assert run("peers", "list", "--json").json["peers"][0]["refused"] == []
+    assert run("peers", "forget", "archive").status == 2
 
 
 def test_echo(run: RunCommand, peer: int) -> None:

@@ -5,6 +5,7 @@ from deliveries import Bench, ScriptedPeer
 from encoding_workers import DIGEST, encode_all, images
 from studies_of_results import Clinic
 
+from dicom_node.archive import refusals
 from dicom_node.domain.profile import Profile
 from dicom_node.domain.sending import OutgoingObject
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
@@ -62,6 +63,30 @@ def test_other_trouble_is_no_refusal(bench: Bench, clinic: Clinic, reason: str) 
     bench.run(5)
     assert clinic.states() == [("pacs", "due")]
     assert not bench.peer.held, "the report waits for its Segmentation"
+
+
+def test_what_it_does_not_know_is_remembered_until_it_takes_it(bench: Bench, clinic: Clinic) -> None:
+    bench.scripted = refuse("context-refused")
+    bench.run()
+    (known,) = refusals.all_of(clinic.database)
+    assert (known.destination, known.profile, known.why) == ("pacs", Profile.LABELMAP, "pacs did not take the SEG: no")
+    assert refusals.lately(clinic.database, 1.0) == {"pacs": {Profile.LABELMAP}}
+    assert refusals.lately(clinic.database, 0.0) == {}, "it is tried again"
+    encode_all(clinic)
+    bench.run()
+    assert refusals.lately(clinic.database, 1.0), "BINARY was taken, which says nothing of label maps"
+    later = clinic.arrive(images(StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.1", SOPInstanceUID="1.2.9.1.7"))
+    clinic.commit(clinic.plan(model_digest=DIGEST, destinations=("pacs",)), later, profile=Profile.LABELMAP)
+    bench.scripted = ScriptedPeer()
+    bench.run()
+    assert not refusals.all_of(clinic.database)
+
+
+def test_the_refusal_of_one_object_says_nothing_of_the_next(bench: Bench, clinic: Clinic) -> None:
+    bench.scripted = refuse("object-refused")
+    bench.run(3)
+    assert clinic.states() == [("pacs", "cancelled")]
+    assert not refusals.all_of(clinic.database)
 
 
 def test_a_peer_that_takes_neither_is_a_matter_for_a_person(bench: Bench, clinic: Clinic) -> None:

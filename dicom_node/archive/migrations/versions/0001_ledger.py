@@ -45,6 +45,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_turn")),
     )
     op.create_table(
+        "encoding_refusal",
+        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("profile", sa.String(length=32), nullable=False),
+        sa.Column("at", UtcTime(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("destination", "profile", name=op.f("pk_encoding_refusal")),
+    )
+    op.create_table(
         "site",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),

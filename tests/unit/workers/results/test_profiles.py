@@ -52,6 +52,18 @@ def test_without_segments_every_profile_is_the_same() -> None:
     assert choose(findings, ("newer",), settings(newer=("labelmap",))).of == {}
 
 
+def test_what_a_destination_has_refused_lately_it_gets_only_where_nothing_else_is_left() -> None:
+    given = settings(pacs=("labelmap", "binary"), new=("labelmap",))
+    findings = findings_on(series())
+
+    def told(**refused: set[Profile]) -> dict[str, str]:
+        return dict(profiles.choose(findings, contract(), ("pacs", "new"), given, refused).of)
+
+    assert told() == {"pacs": L, "new": L}
+    assert told(pacs={L}, new={L}) == {"pacs": B, "new": L}
+    assert told(pacs={L, B}) == {"pacs": L, "new": L}
+
+
 def test_probabilities_are_encoded_at_once_and_binary_beside_them() -> None:
     kept = {number: np.full((4, 10, 12), 0.25, np.float32) for number in (1, 2)}
     findings = findings_on(series(), probabilities=kept)
@@ -60,5 +72,7 @@ def test_probabilities_are_encoded_at_once_and_binary_beside_them() -> None:
     assert choice.of == {"old": B, "unknown": F}
     assert {choice.profile, *choice.beside} == {B, F}
     assert choice.manifest == {"possible": [B, L, F], "asked": F}
+    last = choose(findings, ("old",), settings(old=("binary", "fractional")))
+    assert (last.profile, last.beside, last.manifest["possible"]) == (B, (F,), [B, L, F]), "nobody else keeps them"
     nobody = choose(findings, ("old",), settings(old=("binary",)))
     assert (nobody.profile, nobody.beside, nobody.manifest["possible"]) == (B, (), [B, L])

@@ -13,7 +13,7 @@ from result_cases import CLASSES, CONTEXT, DETECTIONS, ORIENTATIONS, WITHOUT_SEG
 
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.finding_rows import rows_of
-from dicom_node.domain.finding import Findings
+from dicom_node.domain.finding import Code, Findings, ParameterMap
 from dicom_node.domain.output import Encoding
 from dicom_node.domain.parcel import Artifact
 from dicom_node.errors import InputError, ResultError
@@ -31,8 +31,14 @@ def written(findings: Findings, images: Any, encoding: Encoding = Encoding.BINAR
 def again(findings: Findings, images: Any, objects: tuple[ResultObject, ...]) -> Findings:
     """Findings as they are read from what is kept of them."""
     rows = json.loads(json.dumps([dict(row) for row in rows_of(findings)]))
-    masks = [pydicom.dcmread(BytesIO(made.data)) for made in objects if made.kind == "seg"]
-    return restore.findings(rows, findings.notes, masks[0] if masks else None, findings.grid, images)
+    held: dict[str, Any] = {}
+    for made in objects:
+        read = pydicom.dcmread(BytesIO(made.data))
+        if made.kind == "seg":
+            held["probabilities" if read.SegmentationType == "FRACTIONAL" else "masks"] = read
+        elif made.kind == "pm":
+            held["numbers"] = read
+    return restore.findings(rows, findings.notes, restore.Kept(**held), findings.grid, images)
 
 
 def assert_the_same(findings: Findings, images: Any, kept_as: Encoding) -> None:
@@ -72,10 +78,50 @@ def test_segments_that_overlap_and_those_that_do_not_are_read_again_voxel_by_vox
         made = segmentation.build(findings, contract(), source.read(images), CONTEXT, CONTEXT.content_time, planes)
         pydicom.dcmwrite(whole, made, enforce_file_format=True)
         whole.seek(0)
-        read = restore.findings(rows_of(findings), (), pydicom.dcmread(whole), findings.grid, images)
+        kept = restore.Kept(masks=pydicom.dcmread(whole))
+        read = restore.findings(rows_of(findings), (), kept, findings.grid, images)
         for number in (1, 2):
             assert np.array_equal(read.mask(number), findings.mask(number))
         assert overlap(read) == overlap(findings)
+
+
+SHARES = arrays(np.float32, (2, 4, 10, 12), elements=st.floats(0, 1, width=32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(SHARES)
+def test_probabilities_are_read_again_as_a_segmentation_says_them(shares: np.ndarray) -> None:
+    """To half a step of 255; encoded once more, and read once more, they are the same to the bit."""
+    images = series()
+    findings = findings_on(images, probabilities={1: shares[0], 2: shares[1]})
+    kept = (*written(findings, images), *written(findings, images, Encoding.FRACTIONAL))
+    read = again(findings, images, kept)
+    assert np.allclose([read.probabilities[1], read.probabilities[2]], shares, atol=0.5001 / 255, rtol=0)
+    assert written(read, images, Encoding.FRACTIONAL) == written(findings, images, Encoding.FRACTIONAL)
+    check(written(read, images, Encoding.FRACTIONAL), read, images)
+    assert written(read, images) == written(findings, images)
+
+
+@pytest.mark.parametrize("orientation", ["supine-head-first", "oblique"])
+def test_a_map_is_read_again_number_by_number(orientation: str) -> None:
+    images = series(orientation=ORIENTATIONS[orientation])
+    values = np.random.default_rng(7).normal(0, 3, (4, 10, 12)).astype(np.float32)
+    unit = Code("1", "UCUM", "no units", "2.1")
+    told = ParameterMap("quality", "motion", Code("OCCLUSION", "99DCMNODE", "Loss"), unit, values, "How it was made.")
+    findings = findings_on(images, classes=CLASSES, explanation=told)
+    read = again(findings, images, written(findings, images))
+    assert read.explanation is not None
+    assert read.explanation.values.tobytes() == values.tobytes()
+    assert [made.kind for made in written(read, images, Encoding.LABELMAP)][:2] == ["seg", "pm"]
+    assert_the_same(findings, images, Encoding.LABELMAP)
+    with pytest.raises(ResultError, match="stand in no Parametric Map"):
+        again(findings, images, written(findings, images)[:1])
+    with pytest.raises(ResultError, match="a frame of the Parametric Map lies on"):
+        again(
+            findings_on(images, explanation=told, layers=(), segments=()),
+            series(SOPInstanceUID="1.2.3"),
+            written(findings, images),
+        )
 
 
 def test_nothing_found_is_read_again_as_nothing_found() -> None:
@@ -115,9 +161,8 @@ def test_a_file_that_is_gone_or_altered_is_refused_by_name(tmp_path: Path) -> No
     path = store.write_result("ab/seg.dcm", seg.data)
     made = Artifact("seg", "1", "2", "3", "4", "0" * 64, store.relative(path), len(seg.data))
     with pytest.raises(InputError, match="altered"):
-        restore.read_segmentation(store, made)
+        restore.read_kept(store, {"masks": made})
     path.unlink()
     with pytest.raises(InputError) as caught:
-        restore.read_segmentation(store, made)
+        restore.read_kept(store, {"numbers": made})
     assert caught.value.reason == "unreadable-file"
-    assert restore.read_segmentation(store, None) is None
