@@ -80,12 +80,11 @@ class Watchdog:
     def stalled(self, now_s: float) -> str:
         """Why this worker should be replaced; empty when it should not. ``now_s``: a steady clock."""
         owners = self._owners()
-        busy = self._ledger.is_running(owners)
-        self._tell(owners, not busy, now_s)
-        # A worker that is still loading has no row yet; Celery itself ends one that never gets ready.
         # Jobs shorter than the time between two looks are never seen to run.
         taken = self._taken()
-        busy, self._taken_before = busy or taken != self._taken_before, taken
+        busy, self._taken_before = self._ledger.is_running(owners) or taken != self._taken_before, taken
+        self._tell(owners, not busy, now_s)
+        # A worker that is still loading has no row yet; Celery itself ends one that never gets ready.
         job_id = None if busy else self._ledger.next_queued()
         if job_id is None or not self._processes.registered(owners):
             self._waits_since, self._rang = None, False

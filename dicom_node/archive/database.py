@@ -133,13 +133,19 @@ class Database:
         self.data_dir = data_dir
         self.engine = _engine(url, data_dir)
         # Our SQLite connections begin no transaction by themselves.
-        server = self.engine.dialect.name != "sqlite"
-        self._reading = self.engine.execution_options(isolation_level="AUTOCOMMIT") if server else self.engine
+        self.is_server = self.engine.dialect.name != "sqlite"
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_server else self.engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading; each statement sees what is committed when it begins."""
-        with _translated(), self._reading.connect() as connection:
+        with self.single() as connection:
+            yield connection
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own: it begins and ends without a round trip."""
+        with _translated(), self._single.connect() as connection:
             yield connection
 
     @contextmanager

@@ -28,7 +28,6 @@ from dicom_node.domain.job import Claim, Job, JobState, NewJob, Priority, Select
 from dicom_node.domain.parcel import UNSEEN, Artifact, Purpose
 from dicom_node.errors import DicomNodeError, Fenced, LedgerError
 
-_COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 RETRY_PAUSE_S = 5.0
 INFRASTRUCTURE_PAUSE_S = 15.0
 
@@ -74,7 +73,6 @@ class Ledger:
         """
         self.database = database
         self.maximum_attempts = maximum_attempts
-        self._at_once = dict(at_once)
         self._room = fitting.has_room(at_once)
         self._taking = Taking(maximum_attempts, at_once, abilities)
 
@@ -114,13 +112,8 @@ class Ledger:
         return self._take(job_id, owner, lease_s, before=True)
 
     def _take(self, job_id: int, owner: str, lease_s: float, *, before: bool) -> tuple[Claim, Job] | None:
-        with self.database.write(alone=_COUNTED_CLAIMS if self._at_once else None) as connection:
-            row = self._taking.take(connection, job_id, owner, lease_s, before=before)
-            if row is None:
-                return None
-            detail = {"attempt": row.attempt}
-            events.record(connection, "job started", owner, detail, study_id=row.study_id, job_id=row.id)
-            return Claim(row.id, int(row.attempt), owner), job_of(row)
+        row = self._taking.take(self.database, job_id, owner, lease_s, before=before)
+        return None if row is None else (Claim(row.id, int(row.attempt), owner), job_of(row))
 
     def next_queued(self) -> int | None:
         """The job that a worker should try to take next."""
@@ -253,9 +246,17 @@ class Ledger:
             events.record(connection, "job retried", by, study_id=row.study_id, job_id=job_id)
             return JobState.QUEUED
 
-    def to_publish(self, republish_after_s: float, limit: int = 200) -> tuple[QueuedJob, ...]:
-        """Queued jobs whose message was never sent, or so long ago that it may be lost."""
+    def to_publish(
+        self, republish_after_s: float, idle: Sequence[Abilities] = (), idle_after_s: float = 0.0, limit: int = 200
+    ) -> tuple[QueuedJob, ...]:
+        """Queued jobs whose message was never sent, or so long ago that it may be lost.
+
+        ``idle``: of workers with nothing to do; what one of them could run has lost its message ``idle_after_s`` ago.
+        """
         unheard = or_(job.c.published_at.is_(None), job.c.published_at < db_later(-republish_after_s))
+        for abilities in idle:
+            missed = and_(job.c.published_at < db_later(-idle_after_s), *fitting.fits(abilities))
+            unheard = or_(unheard, missed)
         statement = (
             select(job.c.id, job.c.model, job.c.priority, job.c.gpu_memory_mb, job.c.labels, job.c.attempt)
             .where(job.c.state == JobState.QUEUED, come(job.c.run_after), unheard, *self._room)

@@ -68,12 +68,13 @@ class Processes:
         with self._database.read() as connection:
             return bool(connection.execute(select(func.count()).where(process.c.name.in_(names))).scalar_one())
 
-    def idle(self) -> bool:
-        """Whether a worker that lives has nothing to do."""
+    def idle(self) -> tuple[Abilities, ...]:
+        """What the workers can that live and have nothing to do, each kind of them once."""
         present = process.c.seen_at > db_later(-SEEN_WITHIN_S)
-        statement = select(func.count()).where(process.c.kind == "worker", process.c.idle, present)
+        statement = select(process.c.detail).where(process.c.kind == "worker", process.c.idle, present)
         with self._database.read() as connection:
-            return bool(connection.execute(statement).scalar_one())
+            found = {Abilities.from_detail(detail) for detail in connection.execute(statement).scalars()}
+        return tuple(found)
 
     def all(self) -> tuple[Process, ...]:
         """Every process that was not forgotten, by name."""

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, update
+from sqlalchemy import JSON, and_, bindparam, func, insert, literal, or_, select, type_coerce, update
 
-from dicom_node.archive import fitting
-from dicom_node.archive.database import come, db_later, db_now
-from dicom_node.archive.schema import job, study
+from dicom_node.archive import events, fitting
+from dicom_node.archive.database import Database, come, db_later, db_now
+from dicom_node.archive.schema import event, job, study
 from dicom_node.domain.fitness import Abilities
 from dicom_node.domain.job import JobState
+
+STARTED = "job started"
+_COUNTED_CLAIMS = 0x6A6F6273  # any constant: claims that count others must not pass each other on PostgreSQL
 
 _study_uid = select(study.c.study_uid).where(study.c.id == job.c.study_id).scalar_subquery().label("study_uid")
 
@@ -35,20 +38,38 @@ class Taking:
         before = self.next.where(waiting.c.priority < rank).scalar_subquery()
         self._any = self._take(func.coalesce(before, bindparam("named")), maximum_attempts, at_once, abilities)
         self._this = self._take(bindparam("named"), maximum_attempts, at_once, abilities)
+        self._any_told, self._this_told = _and_tell(self._any), _and_tell(self._this)
         rung = update(job).where(job.c.id == bindparam("named"), job.c.state == JobState.QUEUED)
         self._ring_again = rung.values(published_at=None)
 
-    def take(self, connection: Connection, named: int, owner: str, lease_s: float, *, before: bool) -> Any:
-        """Row of the job that is this owner's now, with ``study_uid``; None: it is not to be had.
+    def take(self, database: Database, named: int, owner: str, lease_s: float, *, before: bool) -> Any:
+        """Row of the job that is this owner's now, with ``study_uid``; None: it is not to be had. The history tells it.
 
         ``before``: a more urgent job, if one waits, goes first. The named job then needs another message.
         """
         values = {"named": named, "by": owner, "lease_s": lease_s}
-        row = connection.execute(self._any, values).first() if before else None
-        if row is None:  # when another worker was faster with the more urgent one, the named one may still be free
-            row = connection.execute(self._this, values).first()
-        if (row is None and self._limited) or (row is not None and row.id != named):
-            connection.execute(self._ring_again, {"named": named})
+        if database.is_server and not self._limited:
+            return self._take_at_once(database, values, before=before)
+        with database.write(alone=_COUNTED_CLAIMS if self._limited else None) as connection:
+            row = connection.execute(self._any, values).first() if before else None
+            if row is None:  # when another worker was faster with the more urgent one, the named one may still be free
+                row = connection.execute(self._this, values).first()
+            if (row is None and self._limited) or (row is not None and row.id != named):
+                connection.execute(self._ring_again, {"named": named})
+            if row is not None:
+                detail = {"attempt": row.attempt}
+                events.record(connection, STARTED, owner, detail, study_id=row.study_id, job_id=row.id)
+        return row
+
+    def _take_at_once(self, database: Database, values: Mapping[str, Any], *, before: bool) -> Any:
+        """The same by a server, which claims and tells in one statement: one round trip instead of four."""
+        with database.single() as connection:
+            row = connection.execute(self._any_told, values).first() if before else None
+            if row is None:
+                row = connection.execute(self._this_told, values).first()
+            if row is not None and row.id != values["named"]:
+                # Were this lost, the message that is being handled would come again: it is not acknowledged yet.
+                connection.execute(self._ring_again, {"named": values["named"]})
         return row
 
     @staticmethod
@@ -72,3 +93,19 @@ class Taking:
             )
             .returning(*job.c, _study_uid)
         )
+
+
+def _and_tell(take: Any) -> Any:
+    """The claim together with its event, in one statement (a data-modifying WITH, which SQLite has not)."""
+    taken = take.cte("taken")
+    told = {
+        "site_id": literal(1),
+        "at": db_now(),
+        "kind": literal(STARTED),
+        "by": bindparam("by", type_=event.c.by.type),
+        "study_id": taken.c.study_id,
+        "job_id": taken.c.id,
+        "detail": type_coerce(func.json_build_object("attempt", taken.c.attempt), JSON),
+    }
+    tell = insert(event).from_select(list(told), select(*told.values())).cte("told")
+    return select(taken).add_cte(tell)

@@ -18,9 +18,10 @@ from dicom_node.jobs.publish import Publisher
 log = logging.getLogger(__name__)
 
 # A message lost by the broker without a trace (Redis takes it off the queue before a worker records it) is sent
-# again after this long; a doubled message finds the job taken and is dropped.
-REPUBLISH_AFTER_S = 120.0
-# While a worker has nothing to do although jobs wait, their messages are likely lost.
+# again after this long; a doubled message finds the job taken and is dropped. While every worker is busy none is
+# missed: whoever hears any message takes what is next by the ledger. Sent often, they would pile up in the broker.
+REPUBLISH_AFTER_S = 600.0
+# While a worker has nothing to do although jobs wait that it may run, their messages are likely lost.
 REPUBLISH_TO_IDLE_AFTER_S = 10.0
 HOUSEKEEPING_EVERY_S = 10.0
 SHORTEST_LIMIT_S = 3600.0  # a job may be of a model that no rule names any more
@@ -71,10 +72,10 @@ class Reconciler:
             self._processes.forget(_dead(tuple(process.name for process in self._processes.all())))
 
     def _publish(self) -> None:
-        again_s = REPUBLISH_TO_IDLE_AFTER_S if self._processes.idle() else REPUBLISH_AFTER_S
+        idle = self._processes.idle()
         sent: list[QueuedJob] = []
         try:
-            for job in self._ledger.to_publish(again_s):
+            for job in self._ledger.to_publish(REPUBLISH_AFTER_S, idle, REPUBLISH_TO_IDLE_AFTER_S):
                 for abilities in (able := self._who_may(job)):
                     self._publisher.publish(job.id, job.priority, self._limit_s, abilities)
                 if able:

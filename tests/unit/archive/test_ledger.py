@@ -16,6 +16,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.results import Outcome
 from dicom_node.archive.schema import job, result_set, study
+from dicom_node.domain.fitness import NO_NEEDS, Abilities, Needs
 from dicom_node.domain.job import JobState, NewJob, SelectedSeries, job_key
 from dicom_node.domain.parcel import Artifact, ParcelState
 from dicom_node.errors import Fenced, GeometryError, LedgerError, ModelRaised, PeerError
@@ -42,7 +43,7 @@ def ledger(database: Database) -> Ledger:
     return Ledger(database)
 
 
-def new_job(digests: tuple[str, ...] = ("a", "b"), rule: str = "lungs") -> NewJob:
+def new_job(digests: tuple[str, ...] = ("a", "b"), rule: str = "lungs", needs: Needs = NO_NEEDS) -> NewJob:
     selected = SelectedSeries("ct", 7, "1.2.3.4", tuple(range(1, len(digests) + 1)), digests)
     return NewJob(
         study_id=1,
@@ -56,6 +57,7 @@ def new_job(digests: tuple[str, ...] = ("a", "b"), rule: str = "lungs") -> NewJo
         destinations=("pacs",),
         withheld={},
         explanation={},
+        needs=needs,
     )
 
 
@@ -265,6 +267,15 @@ def test_messages_are_sent_once_and_again_when_the_broker_lost_them(ledger: Ledg
     assert [queued.id for queued in ledger.to_publish(-1)] == [job_id]
     assert ledger.unpublish() == 1
     assert [queued.id for queued in ledger.to_publish(120)] == [job_id]
+
+
+def test_a_message_counts_as_lost_sooner_where_a_worker_that_may_run_the_job_is_idle(ledger: Ledger) -> None:
+    small, large = planned(ledger), planned(ledger, new_job(("2",), rule="large", needs=Needs(16000)))
+    ledger.mark_published(ledger.to_publish(120))
+    weak, strong = Abilities(8000), Abilities(24000)
+    assert [queued.id for queued in ledger.to_publish(120, [weak], -1)] == [small]
+    assert [queued.id for queued in ledger.to_publish(120, [weak, strong], -1)] == [small, large]
+    assert ledger.to_publish(120, [strong], 120) == ()
 
 
 def test_parcel_that_fails_waits_and_tells_once(ledger: Ledger) -> None:

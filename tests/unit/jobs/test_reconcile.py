@@ -36,8 +36,8 @@ class MemoryLedger:
         self.expired = list(owners)
         return len(owners)
 
-    def to_publish(self, after_s: float) -> list[QueuedJob]:
-        self.republish_after_s = after_s
+    def to_publish(self, after_s: float, idle: tuple[Abilities, ...], idle_after_s: float) -> list[QueuedJob]:
+        self.asked = (after_s, idle, idle_after_s)
         return [job for job in self.queued.values() if job.id not in self.published]
 
     def mark_published(self, sent: list[QueuedJob]) -> None:
@@ -56,12 +56,12 @@ class MemoryProcesses:
     """Workers, idle or not."""
 
     def __init__(self) -> None:
-        self.is_idle = False
+        self.are_idle: tuple[Abilities, ...] = ()
         self.workers: tuple[Process, ...] = ()
         self.forgotten: list[str] = []
 
-    def idle(self) -> bool:
-        return self.is_idle
+    def idle(self) -> tuple[Abilities, ...]:
+        return self.are_idle
 
     def all(self) -> tuple[Process, ...]:
         return self.workers
@@ -125,14 +125,11 @@ def test_a_job_with_needs_is_rung_for_each_kind_of_worker_that_may_run_it() -> N
     assert ledger.published == [1]
 
 
-def test_messages_are_taken_for_lost_sooner_while_a_worker_is_idle() -> None:
+def test_messages_are_taken_for_lost_sooner_by_workers_that_are_idle() -> None:
     ledger, processes = MemoryLedger(), MemoryProcesses()
-    reconciler = made(ledger, MemoryPublisher(), processes)
-    reconciler.tick()
-    assert ledger.republish_after_s == REPUBLISH_AFTER_S
-    processes.is_idle = True
-    reconciler.tick()
-    assert ledger.republish_after_s == REPUBLISH_TO_IDLE_AFTER_S
+    processes.are_idle = (Abilities(None, frozenset({"cpu"})),)
+    made(ledger, MemoryPublisher(), processes).tick()
+    assert ledger.asked == (REPUBLISH_AFTER_S, processes.are_idle, REPUBLISH_TO_IDLE_AFTER_S)
 
 
 def test_broker_that_lost_its_data_gets_all_messages_again() -> None:

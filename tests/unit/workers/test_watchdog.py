@@ -108,3 +108,12 @@ def test_it_tells_that_the_worker_lives_and_at_once_when_it_has_work(ledger: Mem
         ledger.running = second == 2
         dog.stalled(float(second))
     assert processes.told == [True, False, True]
+
+
+def test_a_worker_whose_jobs_are_short_is_not_told_to_be_idle(ledger: MemoryLedger) -> None:
+    processes = MemoryProcesses()
+    dog = watchdog(ledger, processes)
+    for second in range(1, 12):
+        ledger.taken = 20 * second  # none of them runs at the moment of the look
+        dog.stalled(float(second))
+    assert set(processes.told) == {False}

@@ -85,14 +85,12 @@ def test_segments_that_overlap_and_those_that_do_not_are_read_again_voxel_by_vox
         assert overlap(read) == overlap(findings)
 
 
-SHARES = arrays(np.float32, (2, 4, 10, 12), elements=st.floats(0, 1, width=32))
-
-
-@settings(max_examples=25, deadline=None)
-@given(SHARES)
-def test_probabilities_are_read_again_as_a_segmentation_says_them(shares: np.ndarray) -> None:
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0.0, 0.5, 0.999)))
+def test_probabilities_are_read_again_as_a_segmentation_says_them(seed: int, empty: float) -> None:
     """To half a step of 255; encoded once more, and read once more, they are the same to the bit."""
-    images = series()
+    images, chance = series(), np.random.default_rng(seed)
+    shares = chance.random((2, 4, 10, 12), np.float32) * (chance.random((2, 4, 10, 12)) >= empty).astype(np.float32)
     findings = findings_on(images, probabilities={1: shares[0], 2: shares[1]})
     kept = (*written(findings, images), *written(findings, images, Encoding.FRACTIONAL))
     read = again(findings, images, kept)
