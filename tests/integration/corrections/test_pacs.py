@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -17,12 +17,14 @@ import pytest
 from deliveries import Bench
 from peers import Orthanc
 from pydicom.dataset import Dataset
+from sqlalchemy import update
 from studies_of_results import Clinic
 
-from dicom_node.archive import identities
+from dicom_node.archive import identities, open_items, schema
 from dicom_node.archive.accounting import account
 from dicom_node.archive.documents import part_10
 from dicom_node.archive.identities import IdentityEvent, Kind, Patient
+from dicom_node.delivery.review import MOST_DOUBTS, Review
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.jobs.correct import Corrector
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
@@ -74,6 +76,16 @@ class Hospital:
         for _ in range(4):
             corrector.tick()
             self.bench.run(2)
+
+    def review(self) -> None:
+        """A day after delivery the PACS is asked, as often as it takes until its answer counts."""
+        table, then = schema.parcel, datetime.now(UTC) - timedelta(days=1.5)
+        with self.clinic.database.write() as connection:
+            arrived = update(table).where(table.c.sent_at.is_not(None))
+            connection.execute(arrived.values(sent_at=then, reviewed_at=None))
+        review = Review(self.settings, self.bench.parcels, self.bench.destinations, again_s=-1.0)
+        for _ in range(MOST_DOUBTS):
+            review.tick()
 
     def results(self) -> list[Dataset]:
         """The reports and segmentations in the PACS that nobody has rejected."""
@@ -223,6 +235,36 @@ def test_a_split_that_is_told_after_delivery(hospital: Hospital) -> None:
     assert identities.take(hospital.clinic.database, moved, "test") == (1,)
     hospital.deliver()
     hospital.assert_exactly_one(PatientID="P-NEW", StudyInstanceUID=OTHER_STUDY, AccessionNumber="A-NEW")
+
+
+def test_a_merge_that_nobody_told_is_found_the_day_after(hospital: Hospital) -> None:
+    hospital.start()()
+    hospital.deliver()
+    hospital.change(merge)
+    hospital.review()
+    assert hospital.clinic.states() == [("pacs", "cancelled"), ("pacs", "due")]
+    hospital.deliver()
+    found = hospital.assert_exactly_one(PatientID="P-NEW", StudyInstanceUID=hospital.study_uid)
+    (report,) = [each for each in found if each.Modality == "SR"]
+    assert "told by pacs" in report.ContributingEquipmentSequence[-1].ContributionDescription
+    assert hospital.clinic.standings() == ["reissued", "current"]
+    hospital.review()
+    hospital.deliver()
+    hospital.assert_exactly_one(PatientID="P-NEW", StudyInstanceUID=hospital.study_uid)
+    assert not open_items.listed(hospital.clinic.database)
+
+
+def test_images_that_the_pacs_has_deleted_are_told_the_day_after(hospital: Hospital) -> None:
+    hospital.start()()
+    hospital.deliver()
+    for each in hospital.orthanc.instances():
+        if each.modality == "CT":
+            hospital.orthanc.request("DELETE", f"/instances/{each.id}")
+    hospital.review()
+    hospital.review()
+    (item,) = open_items.listed(hospital.clinic.database)
+    assert (item.kind, item.remedy.split(":")[0]) == ("images-gone", "take the result back")
+    assert hospital.clinic.states() == [("pacs", "present")], "a person decides what becomes of the result"
 
 
 def test_a_dicomweb_server_is_asked_by_qido(clinic: Clinic, orthanc: Orthanc) -> None:
