@@ -98,7 +98,7 @@ class Taking:
 def _and_tell(take: Any) -> Any:
     """The claim together with its event, in one statement (a data-modifying WITH, which SQLite has not)."""
     taken = take.cte("taken")
-    told = {
+    told: dict[str, Any] = {
         "site_id": literal(1),
         "at": db_now(),
         "kind": literal(STARTED),

@@ -26,7 +26,9 @@ def list_(context: typer.Context, as_json: Json = False) -> None:
     """Peers of the configuration, and which encodings of results they did not take."""
     settings = access.configuration(context).settings
     refused = _refused(settings)
-    told = [{**_peer(peer), "refused": refused and refused.get(peer.name, [])} for peer in settings.peers]
+    told = [
+        {**_peer(peer), "refused": None if refused is None else refused.get(peer.name, [])} for peer in settings.peers
+    ]
     output.show({"peers": told}, as_json, _print_list)
 
 

@@ -69,15 +69,19 @@ def test_what_it_does_not_know_is_remembered_until_it_takes_it(bench: Bench, cli
     bench.scripted = refuse("context-refused")
     bench.run()
     (known,) = refusals.all_of(clinic.database)
-    assert (known.destination, known.profile, known.why) == ("pacs", Profile.LABELMAP, "pacs did not take the SEG: no")
+    assert (known.destination, known.profile, known.why) == (
+        "pacs",
+        Profile.LABELMAP,
+        "pacs did not take the SEG: context-refused",
+    )
     assert refusals.lately(clinic.database, 1.0) == {"pacs": {Profile.LABELMAP}}
     assert refusals.lately(clinic.database, 0.0) == {}, "it is tried again"
     encode_all(clinic)
     bench.run()
     assert refusals.lately(clinic.database, 1.0), "BINARY was taken, which says nothing of label maps"
-    later = clinic.arrive(images(StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.1", SOPInstanceUID="1.2.9.1.7"))
-    clinic.commit(clinic.plan(model_digest=DIGEST, destinations=("pacs",)), later, profile=Profile.LABELMAP)
-    bench.scripted = ScriptedPeer()
+    job_id = clinic.plan(model_digest=DIGEST, destinations=("pacs",), rule="again", key="ef" * 32)
+    clinic.commit(job_id, images(), profile=Profile.LABELMAP)
+    bench.peer.answer = lambda each: ""
     bench.run()
     assert not refusals.all_of(clinic.database)
 
