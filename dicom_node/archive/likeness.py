@@ -14,12 +14,13 @@ from pathlib import Path
 from dicom_node.archive.header import header_of
 from dicom_node.archive.mould import LONGEST_BEGINNING, Mould, cast
 from dicom_node.archive.part10 import Part10, read_part10
+from dicom_node.archive.receipt import association_in
 from dicom_node.archive.walk import Run
 from dicom_node.domain.study import Header
 
 _SERIES_UID = 0x0020000E
 _MOST_SERIES = 256  # remembered; each takes some KB
-_MOST_MOULDS = 16  # tried for a file; some associations at once, of some series each
+_MOST_MOULDS = 16  # of an association, which are tried for a file: one for each series
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class Likeness:
         self._series: dict[tuple[str, bytes], _Series] = {}  # by transfer syntax and UID; that used last is last
         self._brought: dict[bytes, _Series] = {}  # by association: what it brought last
         self._association = b""
-        self._moulds: list[Mould] = []  # that which fitted last is first
+        self._moulds: dict[str, list[Mould]] = {}  # by association; in each that which fitted last is first
         self._room = 0  # bytes of a file that they need
 
     def header(self, path: str) -> Header:
@@ -95,11 +96,12 @@ class Likeness:
             beginning = os.pread(descriptor, self._room, 0)
         finally:
             os.close(descriptor)
-        for number, mould in enumerate(self._moulds):
+        moulds = self._moulds.get(association_in(beginning), [])
+        for number, mould in enumerate(moulds):
             header = mould.read(beginning, size)
             if header is not None:
                 if number:
-                    self._moulds.insert(0, self._moulds.pop(number))
+                    moulds.insert(0, moulds.pop(number))
                 return header
         return None
 
@@ -112,9 +114,11 @@ class Likeness:
         with open(path, "rb") as file:  # noqa: PTH123
             mould = cast(file.read(LONGEST_BEGINNING), image, header, known.varying)
         if mould is not None:
-            others = [one for one in self._moulds if one.whose != mould.whose]
-            self._moulds = [mould, *others[: _MOST_MOULDS - 1]]
-            self._room = max(one.room for one in self._moulds)
+            others = [one for one in self._moulds.pop(header.association, []) if one.whose != mould.whose]
+            self._moulds[header.association] = [mould, *others[: _MOST_MOULDS - 1]]
+            if len(self._moulds) > _MOST_SERIES:
+                self._moulds.pop(next(iter(self._moulds)))
+            self._room = max(self._room, mould.room)
 
     def read(self, path: Path) -> Part10:
         """As :func:`~dicom_node.archive.part10.read_part10` does without digests.

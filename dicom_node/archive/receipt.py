@@ -26,6 +26,7 @@ _SEAL_TO_COME = "0" * SEAL_LENGTH
 _TIME_TO_COME = "@" * TIME_LENGTH
 _RECEIVED = b'"received":"'
 _SEAL = b'"seal":"'
+_ASSOCIATION = b'"association":"'
 _OURS = re.compile(rb'"(?:,"seal":"[^"\\]{24}")?\} ?')  # what follows the time
 _PREAMBLE = b"\0" * 128 + b"DICM"
 
@@ -123,6 +124,16 @@ def places_in(told: bytes) -> tuple[int, int]:
         return -1, -1
     at = told.find(_SEAL, after)
     return time, at if at < 0 else at + len(_SEAL)
+
+
+def association_in(beginning: bytes) -> str:
+    """Our name for the association that brought a file, as the beginning of the file tells; else empty.
+
+    A hint: a malformed UID before it may tell something else.
+    """
+    at = beginning.find(_ASSOCIATION) + len(_ASSOCIATION)
+    end = beginning.find(b'"', at)
+    return beginning[at:end].decode("ascii", errors="replace") if len(_ASSOCIATION) <= at < end else ""
 
 
 def _element(element: int, vr: bytes, value: bytes, pad: bytes = b"\0") -> bytes:

@@ -20,9 +20,10 @@ from dicom_node.errors import DicomNodeError
 RECEIVED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
-def sealed(archive: Any, image: Dataset, number: int) -> bytes:
+def sealed(archive: Any, image: Dataset, number: int, association: str = "ab" * 8) -> bytes:
     """A file as the acceptor writes it with a single flush."""
-    receipt = Receipt("MODALITY", "NODE", "10.0.0.7", "ab" * 8, RECEIVED + timedelta(milliseconds=number), sealed=True)
+    received = RECEIVED + timedelta(milliseconds=number)
+    receipt = Receipt("MODALITY", "NODE", "10.0.0.7", association, received, sealed=True)
     whole = archive.part10(image)
     data = whole[
         len(file_meta(str(image.SOPClassUID).encode(), str(image.SOPInstanceUID).encode(), _EXPLICIT, _PLAIN)) :
@@ -67,6 +68,16 @@ def test_from_the_third_image_on_a_file_is_compared_as_a_whole(archive: Any, tmp
         assert found == alone_
         assert found.attributes["InstanceNumber"] == number  # type: ignore[attr-defined]
         assert found.received_at == RECEIVED + timedelta(milliseconds=number)  # type: ignore[attr-defined]
+
+
+def test_any_number_of_associations_at_once_have_moulds_of_their_own(archive: Any, tmp_path: Path) -> None:
+    known, path = Likeness(), tmp_path / "one.dcm"
+    for number in range(1, 4):
+        for association in range(100):
+            image = archive.image(number, SeriesInstanceUID=f"1.2.3.{association}", PatientName=f"No^{association}")
+            path.write_bytes(sealed(archive, image, number, f"{association:016x}"))
+            assert fits(known, path) == (number > 2)
+            assert after(known, path) == alone(path)
 
 
 def test_what_differs_may_grow_longer(archive: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.archive.receipt import Receipt, file_meta, seal, seal_at
+from dicom_node.archive.receipt import Receipt, association_in, file_meta, seal, seal_at
 from dicom_node.domain.identifiers import IMPLEMENTATION_CLASS_UID, RECEIPT_CREATOR_UID
 
 CT = b"1.2.840.10008.5.1.4.1.1.2"
@@ -48,6 +48,9 @@ def test_any_identifier_gives_a_group_whose_length_is_right(sop_instance: bytes,
     assert len(meta) == 144 + length
     assert length % 2 == 0
     assert json.loads(read(meta).file_meta.PrivateInformation)["peer"] == peer
+    if b'"' not in sop_instance:
+        assert association_in(meta) == "a1b2"
+        assert association_in(file_meta(CT, sop_instance, ExplicitVRLittleEndian)) == ""
 
 
 @given(peer=st.text(max_size=60), size=st.integers(0, 10**15 - 1), crc=st.integers(0, 2**32 - 1))
