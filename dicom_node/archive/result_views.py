@@ -12,15 +12,17 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from dicom_node.archive import events
-from dicom_node.archive.database import Database, db_now
+from dicom_node.archive.database import Database, db_later, db_now
 from dicom_node.archive.needed import acceptance
 from dicom_node.archive.schema import artifact, event, finding, installation, job, parcel, result_set, series, study
 from dicom_node.archive.subjects import of_study
 from dicom_node.domain.identifiers import result_uid
 from dicom_node.domain.parcel import ParcelState, Purpose
+
+_TOLD_FOR_S = 30 * 86400.0  # after it was last told, in which another status is told
 
 
 class ReportStatus(StrEnum):
@@ -145,6 +147,7 @@ def tell_again(database: Database, destinations: Collection[str], by: str) -> in
     """
     if not destinations:
         return 0
+    superseded = result_set.c.standing == "superseded"
     arrived = (ParcelState.SENT, ParcelState.PRESENT, ParcelState.COMMITTED)
     assessed = select(event.c.job_id).where(event.c.kind.in_(("result accepted", "result rejected")))
     statement = (
@@ -152,8 +155,8 @@ def tell_again(database: Database, destinations: Collection[str], by: str) -> in
         .add_columns(result_set.c.purpose)
         .join(result_set, result_set.c.id == parcel.c.result_set_id)
         .where(parcel.c.destination.in_(destinations), parcel.c.state.in_(arrived))
-        .where(result_set.c.purpose == Purpose.RESULT, result_set.c.standing == "current")
-        .where(result_set.c.job_id.in_(assessed))
+        .where(result_set.c.purpose == Purpose.RESULT, or_(result_set.c.standing == "current", superseded))
+        .where(or_(result_set.c.job_id.in_(assessed), superseded), parcel.c.sent_at > db_later(-_TOLD_FOR_S))
     )
     told = 0
     with database.read() as connection:
@@ -164,7 +167,7 @@ def tell_again(database: Database, destinations: Collection[str], by: str) -> in
             again: dict[str, Any] = {"state": ParcelState.DUE, "taken": [], "next_try": db_now(), "verify_at": None}
             which = (parcel.c.id == row.id, parcel.c.state.in_(arrived))
             if connection.execute(update(parcel).where(*which).values(**again)).rowcount:
-                detail = {"destination": row.destination, "how": "a reader has spoken"}
+                detail = {"destination": row.destination, "how": "its status has changed"}
                 events.record(
                     connection, "parcel to be sent again", by, detail, study_id=row.study_id, parcel_id=row.id
                 )

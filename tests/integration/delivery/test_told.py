@@ -199,6 +199,19 @@ def test_a_readers_word_and_a_withdrawal_reach_both(ward: Ward) -> None:
     assert {segment.field(11) for segment in ward.his.messages[-1].named("OBX")} == {"W"}
 
 
+def test_a_result_that_another_replaces_is_taken_back(ward: Ward) -> None:
+    for name in ("ehr", "his"):
+        ward.courier(name)
+    images = series()
+    second = ward.clinic.plan(destinations=("ehr", "his"), key="0" * 64)
+    ward.clinic.commit(second, images)
+    assert ward.again() == 2
+    for name in ("ehr", "his"):
+        ward.courier(name)
+    assert ward.again() == 0
+    assert sorted(each["status"] for each in ward.fhir.of("DiagnosticReport")) == ["entered-in-error", "preliminary"]
+
+
 def test_nobody_is_told_of_a_patient_whom_the_server_does_not_know(ward: Ward) -> None:
     ward.fhir.resources.clear()
     for _ in range(3):
