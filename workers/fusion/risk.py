@@ -180,8 +180,8 @@ def _answer(answers: _Answers, output: ValueOutput, spec: ValueSpec, person: _Pe
         without = "; ".join(why(each, person.given) for each in missing if each.missing is WhenMissing.OMIT)
         none("no equation holds for these inputs" + (f": {without}" if without else ""))
     elif brackets:
-        between = f"between {100 * min(risks):.2f} and {100 * max(risks):.2f} %, since "
-        none(between + f"{_named(brackets, person)} {'is' if len(brackets) == 1 else 'are'} not known")
+        between = f"between {100 * min(risks):.2f} and {100 * max(risks):.2f} %"
+        none(f"{between}, since this is not known: {_named(brackets, person)}")
     else:
         equation = found[0][0]
         assert equation is not None  # noqa: S101  as many risks as corners
