@@ -3,10 +3,10 @@
 set -eu
 
 PATH="$PATH:/usr/sbin:/sbin"
-packages="dcmtk orthanc orthanc-dicomweb redis-server postgresql strace openssl default-jre-headless libpixelmed-java libsaxonb-java bcftools plink2"
+packages="dcmtk orthanc orthanc-dicomweb redis-server postgresql strace openssl default-jre-headless libpixelmed-java libsaxonb-java bcftools plink2 chromium npm"
 
 missing=""
-for program in dsrdump Orthanc redis-server strace openssl java bcftools plink2; do
+for program in dsrdump Orthanc redis-server strace openssl java bcftools plink2 chromium npm; do
     command -v "$program" >/dev/null || missing="$missing $program"
 done
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
-from peers import wait_until
+from peers import free_port, wait_until
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.elements import mapped_data_set
@@ -50,11 +49,12 @@ def take_in(database: Database, data_dir: Path, files: Iterable[Path]) -> None:
 
 
 @contextmanager
-def served(database: Database, data_dir: Path, **node: Any) -> Iterator[str]:
-    """Serve pages and DICOMweb over a ledger, with further settings of ``[node]``; the address."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = Settings(node=NodeSettings(data_dir=data_dir, time_zone="UTC", **node), web=WebSettings(port=port))
+def served(database: Database, data_dir: Path, web: Mapping[str, Any] | None = None, **node: Any) -> Iterator[str]:
+    """Serve pages and DICOMweb over a ledger, with further settings of ``[web]`` and ``[node]``; the address."""
+    port = free_port()
+    settings = Settings(
+        node=NodeSettings(data_dir=data_dir, time_zone="UTC", **node), web=WebSettings(port=port, **(web or {}))
+    )
     stop = threading.Event()
     arguments = (settings, database, Ledger(database), Parcels(database), dict, stop)
     thread = threading.Thread(target=serve_web, args=arguments)

@@ -66,6 +66,7 @@ class StowRequest:
     client: str  # its network address
     content_encoding: str = ""
     content_length: int | None = None  # bytes
+    base: str = ""  # where DICOMweb is served, as the client wrote it: of Retrieve URLs
 
 
 @dataclass(slots=True)
@@ -121,7 +122,7 @@ class StowDoor:
         if outcome.status() == 400:
             why = outcome.trouble or "the body holds no instance"
             return _error(413 if why == _TOO_LARGE else 400, "bad-request", why)
-        return Answer(outcome.status(), json.dumps(_module(outcome)).encode("ascii"))
+        return Answer(outcome.status(), json.dumps(_module(outcome, request.base)).encode("ascii"))
 
     def _refusal(self, request: StowRequest) -> Answer | None:
         """Why nothing of the request is taken."""
@@ -277,18 +278,21 @@ def _weight(media: MediaType) -> float:
         return 0.0
 
 
-def _module(outcome: _Outcome) -> dict[str, Any]:
+def _module(outcome: _Outcome, base: str) -> dict[str, Any]:
     """The Store Instances Response Module (PS3.18 10.5.3.2) in DICOM JSON (PS3.18 F.2).
 
-    Retrieve URL is empty: what is stored here cannot be fetched over DICOMweb.
+    Retrieve URL of the whole is that of the study, and empty where instances of several were stored. What was stored is
+    found there once the index has taken it in, some moments later.
     """
-    module: dict[str, Any] = {"00081190": {"vr": "UR"}}
+    studies = {found.study_uid for found in outcome.stored}
+    whole = f"{base}/studies/{studies.pop()}" if base and len(studies) == 1 else ""
+    module: dict[str, Any] = {"00081190": _address(whole)}
     named = [(found, reason) for found, reason in outcome.failed if found.sop_uid]
     if named:
         items = [{**_reference(found), "00081197": _number(reason)} for found, reason in named]
         module["00081198"] = {"vr": "SQ", "Value": items}
     if outcome.stored:
-        items = [{**_reference(found), "00081190": {"vr": "UR"}} for found in outcome.stored]
+        items = [{**_reference(found), "00081190": _address(_place(found, base))} for found in outcome.stored]
         module["00081199"] = {"vr": "SQ", "Value": items}
     others = [{"00081197": _number(reason)} for found, reason in outcome.failed if not found.sop_uid]
     if others:
@@ -298,6 +302,15 @@ def _module(outcome: _Outcome) -> dict[str, Any]:
 
 def _reference(found: Identity) -> dict[str, Any]:
     return {"00081150": _uid(found.sop_class), "00081155": _uid(found.sop_uid)}
+
+
+def _place(found: Identity, base: str) -> str:
+    whole = base and found.study_uid and found.series_uid and found.sop_uid
+    return f"{base}/studies/{found.study_uid}/series/{found.series_uid}/instances/{found.sop_uid}" if whole else ""
+
+
+def _address(value: str) -> dict[str, Any]:
+    return {"vr": "UR", "Value": [value]} if value else {"vr": "UR"}
 
 
 def _uid(value: str) -> dict[str, Any]:

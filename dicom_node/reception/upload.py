@@ -53,6 +53,7 @@ class Identity:
     sop_class: str = ""
     sop_uid: str = ""
     study_uid: str = ""
+    series_uid: str = ""
 
 
 class Upload:
@@ -170,7 +171,9 @@ class Upload:
                 reason="no-transfer-syntax",
                 remedy="write the file anew with its transfer syntax, or send it over the network",
             )
-        self.identity = Identity(header.sop_class_uid, header.sop_instance_uid, header.study_instance_uid)
+        self.identity = Identity(
+            header.sop_class_uid, header.sop_instance_uid, header.study_instance_uid, header.series_instance_uid
+        )
         if self._study_uid and header.study_instance_uid != self._study_uid:
             raise _other_study(self._name, header.study_instance_uid, self._study_uid)
         return header

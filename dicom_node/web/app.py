@@ -19,7 +19,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
-from dicom_node.web import actions, api, assess, guard, health, ohif, ohif_release, pages, slices, stow
+from dicom_node.web import actions, api, assess, guard, health, live, ohif, ohif_release, pages, slices, stow
 from dicom_node.web.dicomweb import routes as dicomweb
 from dicom_node.web.sources import Sources
 
@@ -50,6 +50,8 @@ def create_app(
     viewer = slices.Viewer(sources)
     app.include_router(slices.router(sources, viewer))
     app.include_router(pages.router(sources, door, viewer))
+    app.state.feed = live.Feed(database)
+    app.include_router(live.router(app.state.feed))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     pages.add_error_pages(app)
     app.add_middleware(guard.Guard, host=settings.web.host)
@@ -76,7 +78,8 @@ def serve_web(
         served.append((viewer, settings.web.ohif_port, "web.ohif_port"))
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(_listening(settings.web.host, port, key)) for _, port, key in served]
-        asyncio.run(_serve([_server(app) for app, _, _ in served], listeners, stop))
+        feed: live.Feed = served[0][0].state.feed
+        asyncio.run(_serve([_server(app) for app, _, _ in served], listeners, stop, feed))
 
 
 def _server(app: FastAPI) -> _Server:
@@ -87,13 +90,16 @@ def _server(app: FastAPI) -> _Server:
     )
 
 
-async def _serve(servers: list[_Server], listeners: list[socket.socket], stop: threading.Event) -> None:
+async def _serve(
+    servers: list[_Server], listeners: list[socket.socket], stop: threading.Event, feed: live.Feed
+) -> None:
     serving = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, listener in zip(servers, listeners, strict=True)
     ]
     while not stop.is_set() and not any(each.done() for each in serving):
         await asyncio.sleep(_STOP_PAUSE_S)
+    feed.close()
     for server in servers:
         server.should_exit = True
     await asyncio.gather(*serving)

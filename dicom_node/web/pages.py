@@ -1,4 +1,4 @@
-"""The pages: all studies, one study. Plain HTML; the only script scrolls through slices, and may be missing."""
+"""The pages: all studies, one study. Plain HTML, complete without scripts, which scroll slices and keep pages fresh."""
 
 from __future__ import annotations
 

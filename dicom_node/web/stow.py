@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from dicom_node.reception.stow import StowDoor, StowRequest
 from dicom_node.settings import Settings
+from dicom_node.web.dicomweb.answers import base_of
 
 MOST_UPLOADS = 8  # at a time; others wait, so that pages and files keep their share of the process
 SILENT_S = 60.0  # a sender that gives no byte for so long has gone
@@ -31,6 +32,7 @@ def router(settings: Settings) -> APIRouter:
             client=request.client.host if request.client else "",
             content_encoding=request.headers.get("content-encoding", ""),
             content_length=_length(request.headers.get("content-length", "")),
+            base=base_of(request),
         )
         # In a thread: what comes is written and made durable by calls that block.
         body = _pull(request.stream())

@@ -80,3 +80,4 @@ function start(viewer) {
 }
 
 document.querySelectorAll(".viewer").forEach(start);
+document.addEventListener("placed", (event) => event.detail.querySelectorAll(".viewer").forEach(start));

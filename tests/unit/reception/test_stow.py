@@ -76,6 +76,18 @@ def test_instances_are_stored_and_named(archive: Any, door: StowDoor) -> None:
     assert len(kept(archive)) == 2
 
 
+def test_the_answer_says_where_instances_can_be_fetched(archive: Any, door: StowDoor) -> None:
+    base = "https://node.example/dicom-web"
+    files = [archive.part10(archive.image(number)) for number in (1, 2)]
+    told = json.loads(door.store(asked(base=base), [body(*files)]).body)
+    assert told["00081190"] == {"vr": "UR", "Value": [f"{base}/studies/1.2.3.1"]}
+    places = [item["00081190"]["Value"][0] for item in told["00081199"]["Value"]]
+    assert places == [f"{base}/studies/1.2.3.1/series/1.2.3.1.1/instances/1.2.3.1.1.{number}" for number in (1, 2)]
+    other = archive.part10(archive.image(1, StudyInstanceUID="1.2.3.2"))
+    told = json.loads(door.store(asked(base=base), [body(files[0], other)]).body)
+    assert told["00081190"] == {"vr": "UR"}
+
+
 @given(cuts=st.lists(st.integers(0, 10_000), max_size=40))
 @hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_the_body_is_cut_the_same_is_stored(archive: Any, door: StowDoor, cuts: list[int]) -> None:
