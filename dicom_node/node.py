@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from dicom_node.archive.commitments import Commitments
 from dicom_node.archive.database import Database
@@ -36,6 +37,7 @@ from dicom_node.jobs.correct import Corrector
 from dicom_node.jobs.notify import Notifier
 from dicom_node.jobs.orders import Worklist
 from dicom_node.jobs.plan import Planner
+from dicom_node.jobs.prerequisite import told
 from dicom_node.jobs.publish import Publisher
 from dicom_node.jobs.reconcile import Reconciler
 from dicom_node.peer_settings import TOLD
@@ -43,6 +45,7 @@ from dicom_node.reception.commitment import Reporter, Verifier
 from dicom_node.reception.digester import Digester
 from dicom_node.reception.hints import HintListener
 from dicom_node.reception.indexer import Indexer
+from dicom_node.rules.explain import explain as explained
 from dicom_node.rules.match import RuleSet
 from dicom_node.settings import Configuration, Settings
 from dicom_node.sidecars.ehr.mapping import load as load_mapping
@@ -169,7 +172,7 @@ class Node:
         settings = configuration.settings
         catalogue = Catalogue.load(settings)
         contracts = contracts_of_rules(configuration, catalogue)
-        rules = RuleSet.compile(configuration, contracts)
+        rules = self._rules = RuleSet.compile(configuration, contracts)
         self.database = Database(settings.database.url, settings.node.data_dir)
         migrate(self.database)
         self._membership = Membership(self.database, settings.node)
@@ -248,7 +251,7 @@ class Node:
             thread.start()
         settings = self.configuration.settings
         try:
-            serve_web(settings, self.database, self.ledger, self.parcels, self.health, stop)
+            serve_web(settings, self.database, self.ledger, self.parcels, self.health, stop, self.explain)
         finally:
             stop.set()
             for thread in threads:
@@ -268,6 +271,13 @@ class Node:
             self._membership.leave()
         except LedgerError as error:
             log.warning("%s", error.message)
+
+    def explain(self, study_id: int) -> list[dict[str, Any]]:
+        """What every rule says of a study; ``after``: what stands between a rule and its job."""
+        view = self.index.study_view(study_id)
+        decisions = self._rules.decide_all(view)
+        after = told(self.database, self._rules, decisions, view)
+        return [{**each, "after": after.get(each["rule"])} for each in explained(decisions)]
 
     def health(self) -> Mapping[str, str]:
         """Each stage's health: ``ok``, or what is wrong."""

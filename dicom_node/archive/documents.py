@@ -1,4 +1,5 @@
-"""Objects that the node writes itself: notes to people (Basic Text SR) and rejection notes (Key Object Selection).
+"""Objects that the node writes itself: notes to people (Basic Text SR), rejection notes (Key Object Selection), and
+what readers said of results (Comprehensive 3D SR).
 
 They stand in the study of the images they are about, with its patient, study, order and character set. They hold no
 finding, and need neither a worker nor its libraries.
@@ -15,7 +16,13 @@ from io import BytesIO
 import pydicom
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, BasicTextSRStorage, ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
+from pydicom.uid import (
+    UID,
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
 
 from dicom_node.archive import characters
 from dicom_node.archive.characters import cut
@@ -32,7 +39,12 @@ COMMENT = Code("121106", "DCM", "Comment")
 _DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 _OBSERVER_TYPE = Code("121005", "DCM", "Observer Type")
 _DEVICE = Code("121007", "DCM", "Device")
+_PERSON = Code("121006", "DCM", "Person")
+_PERSON_NAME = Code("121008", "DCM", "Person Observer Name")
 _DEVICE_UID = Code("121012", "DCM", "Device Observer UID")
+# The standard has no codes for what a reader makes of a result of AI.
+ASSESSMENT = Code("AI_ASSESSMENT", "99DCMNODE", "AI Result Assessment")
+VERDICT = Code("VERDICT", "99DCMNODE", "Assessment of the result by the reader")
 
 _DOCUMENTS = "1.2.840.10008.5.1.4.1.1.88."  # SOP classes of SR documents and Key Object Selection; they have no pixels
 
@@ -115,6 +127,35 @@ def rejection_note(
     document.ContentTemplateSequence = [template]
     items = [*_observer(author), _text(_DESCRIPTION, reason)] if reason else _observer(author)
     _contain(document, title, [*items, *map(_pointer, rejected)])
+    return document
+
+
+def assessment(
+    inherited: Inheritance,
+    assessed: Sequence[Reference],
+    author: Author,
+    identity: Identity,
+    said: tuple[Code, str, str],
+) -> Dataset:
+    """What a reader said of result objects (``assessed``, at least one): a Comprehensive 3D SR (PS3.3 A.35.13).
+
+    ``said``: verdict, name of the reader, comment. A reader who is known by a name alone has not signed: UNVERIFIED.
+    """
+    verdict, reader, comment = said
+    document = _document(inherited, author, identity, Comprehensive3DSRStorage, "SR")
+    document.CompletionFlag = "COMPLETE"
+    document.VerificationFlag = "UNVERIFIED"
+    document.PerformedProcedureCodeSequence = []
+    document.CurrentRequestedProcedureEvidenceSequence = hierarchy(assessed)
+    kind = _item("CODE", _OBSERVER_TYPE, "HAS OBS CONTEXT")
+    kind.ConceptCodeSequence = [coded(_PERSON)]
+    person = _item("PNAME", _PERSON_NAME, "HAS OBS CONTEXT")
+    person.PersonName = " ".join(reader.translate({ord(mark): " " for mark in "=^\\"}).split())[:64]
+    judged = _item("CODE", VERDICT, "CONTAINS")
+    judged.ConceptCodeSequence = [coded(verdict)]
+    judged.ContentSequence = [_pointer(found, "INFERRED FROM") for found in assessed]
+    words = [_text(COMMENT, comment)] if comment else []
+    _contain(document, ASSESSMENT, [kind, person, *_observer(author), judged, *words])
     return document
 
 
@@ -206,10 +247,10 @@ def _text(name: Code, text: str) -> Dataset:
     return item
 
 
-def _pointer(found: Reference) -> Dataset:
+def _pointer(found: Reference, relationship: str = "CONTAINS") -> Dataset:
     """A content item that points at an instance."""
     item = Dataset()
-    item.RelationshipType = "CONTAINS"
+    item.RelationshipType = relationship
     item.ValueType = "COMPOSITE" if found.sop_class.startswith(_DOCUMENTS) else "IMAGE"
     item.ReferencedSOPSequence = [_referenced(found)]
     return item

@@ -32,7 +32,7 @@ MODALITY_OF_RESULT: Mapping[str, str] = {
     "1.2.840.10008.5.1.4.1.1.30": "OT",
 }
 _BATCH = 500
-_SHOWN_PURPOSES = (Purpose.RESULT, Purpose.NOTICE)
+_SHOWN_PURPOSES = (Purpose.RESULT, Purpose.NOTICE, Purpose.ASSESSMENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,29 +4,47 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, Connection, func, or_, select, union
+from sqlalchemy import ColumnElement, CompoundSelect, Connection, Table, exists, func, or_, select, union
 
 from dicom_node.archive import open_items, plain
 from dicom_node.archive.accounting import account
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.forwarding import SUPERSEDED
 from dicom_node.archive.schema import identity, instance, job, parcel, result_set, series, study
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import UNFINISHED, JobState
 from dicom_node.domain.parcel import ParcelState, Purpose
 from dicom_node.domain.standing import JobBrief, ParcelBrief, standing
 from dicom_node.domain.study import InstanceState, Readiness
 
 
+class Show(StrEnum):
+    """Which studies a list shows."""
+
+    ALL = "all"
+    ATTENTION = "attention"  # something failed, is held, or waits for a person
+    WORKING = "working"  # something is to come yet
+    DONE = "done"  # neither
+
+
 def studies(
-    database: Database, *, limit: int = 50, offset: int = 0, find: str = "", study_ids: Sequence[int] | None = None
+    database: Database,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    find: str = "",
+    show: Show = Show.ALL,
+    study_ids: Sequence[int] | None = None,
 ) -> tuple[list[dict[str, Any]], int]:
     """One page of studies, the one that changed last first, and how many there are in all.
 
-    ``find``: only studies with this Patient ID, Accession Number or Study Instance UID.
+    ``find``: only studies with this Patient ID, Accession Number or Study Instance UID; ``show``: only those.
     """
-    wanted = [] if study_ids is None else [study.c.id.in_(study_ids)]
+    wanted = _shown(show)
+    if study_ids is not None:
+        wanted.append(study.c.id.in_(study_ids))
     if find:
         wanted.append(study.c.id.in_(_meant(find)))
     newest_first = select(study).where(*wanted).order_by(study.c.last_received.desc(), study.c.id.desc())
@@ -91,6 +109,25 @@ def _meant(text: str) -> CompoundSelect[int]:
         select(study.c.id).where(study.c.accession_number == text),
         select(study.c.id).join(identity, identity.c.id == study.c.identity_id).where(identity.c.patient_id == text),
     )
+
+
+def _shown(show: Show) -> list[ColumnElement[bool]]:
+    def has(table: Table, *which: ColumnElement[bool]) -> ColumnElement[bool]:
+        return exists().where(table.c.study_id == study.c.id, *which)
+
+    attention = or_(
+        study.c.state == Readiness.HELD,
+        has(job, job.c.state.in_((JobState.FAILED, JobState.QUARANTINED))),
+        has(job, job.c.state == JobState.WAITING, job.c.question != ""),
+        has(parcel, parcel.c.state.in_((ParcelState.REFUSED, ParcelState.HELD))),
+    )
+    working = or_(
+        study.c.state == Readiness.OPEN,
+        has(job, job.c.state.in_(UNFINISHED)),
+        has(parcel, parcel.c.state == ParcelState.DUE),
+    )
+    which = {Show.ATTENTION: [attention], Show.WORKING: [working], Show.DONE: [~attention, ~working]}
+    return which.get(show, [])
 
 
 def _by_state(connection: Connection, state: ColumnElement[Any]) -> dict[str, int]:

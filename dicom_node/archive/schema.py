@@ -253,7 +253,7 @@ result_set = Table(
     Column("standing", String(16), nullable=False),  # current, superseded, withdrawn, reissued, spare
     Column("manifest", JSON, nullable=False),
     Column("created_at", UtcTime, nullable=False),
-    Column("purpose", String(16), nullable=False, default="result"),  # result, notice, withdrawal
+    Column("purpose", String(16), nullable=False, default="result"),  # result, notice, withdrawal, assessment
     UniqueConstraint("job_id", "profile"),
 )
 
@@ -263,7 +263,7 @@ artifact = Table(
     _id(),
     _site(),
     Column("result_set_id", Key, ForeignKey("result_set.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # seg, pm, sr, sr_series, sr_regions
+    Column("kind", String(16), nullable=False),  # seg, pm, sr, sr_series, sr_regions, assessment
     Column("sop_uid", String(64), nullable=False, unique=True),
     Column("sop_class", String(64), nullable=False),
     Column("series_uid", String(64), nullable=False),

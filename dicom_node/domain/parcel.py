@@ -34,6 +34,7 @@ class Purpose(StrEnum):
     RESULT = "result"
     NOTICE = "notice"  # tells people that there is no result, or not yet
     WITHDRAWAL = "withdrawal"  # takes a result back
+    ASSESSMENT = "assessment"  # tells what a reader said of a result
 
 
 # What a result set counts for is text in the ledger: current, superseded, withdrawn, and these.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
+from functools import partial
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio.to_thread
@@ -18,6 +19,7 @@ from fastapi.responses import RedirectResponse
 from dicom_node.archive import interventions, open_items, succession
 from dicom_node.completion.watch import close_study
 from dicom_node.domain.identifiers import is_valid_uid
+from dicom_node.domain.job import Priority
 from dicom_node.web.guard import is_loopback
 from dicom_node.web.sources import Sources
 
@@ -25,12 +27,18 @@ BY = "page"
 LONGEST_FORM = 1000  # bytes
 Action = Callable[[Sources, int], object]
 
+
+def _prioritise(priority: Priority, sources: Sources, number: int) -> None:
+    interventions.prioritise(sources.database, number, priority, BY)
+
+
 ACTIONS: Mapping[tuple[str, str], Action] = {
     ("studies", "close"): lambda sources, number: close_study(sources.database, number, BY),
     ("jobs", "approve"): lambda sources, number: succession.approve(sources.database, number, BY),
     ("jobs", "drop"): lambda sources, number: succession.drop(sources.database, number, BY),
     ("jobs", "retry"): lambda sources, number: sources.ledger.retry(number, BY),
     ("jobs", "cancel"): lambda sources, number: interventions.cancel(sources.database, number, BY),
+    **{("jobs", each.name.lower()): partial(_prioritise, each) for each in Priority},
     ("parcels", "retry"): lambda sources, number: sources.parcels.retry(number, BY),
     ("parcels", "hold"): lambda sources, number: sources.parcels.hold(number, BY, ""),
     ("parcels", "release"): lambda sources, number: sources.parcels.release(number, BY),
@@ -79,7 +87,9 @@ def router(sources: Sources, door: Door) -> APIRouter:
             raise HTTPException(404, f"There is no action {action!r} on {what}.")
         await anyio.to_thread.run_sync(found, sources, number)
         study = form.get("study", "")
-        return RedirectResponse(f"/studies/{study}" if is_valid_uid(study) else "/", 303)
+        return RedirectResponse(
+            f"/studies/{study}" if is_valid_uid(study) else "/jobs" if study == "jobs" else "/", 303
+        )
 
     return routes
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,13 +20,14 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.parcels import Parcels
 from dicom_node.errors import ConfigurationError
 from dicom_node.settings import Settings
-from dicom_node.web import actions, api, assess, guard, health, live, ohif, ohif_release, pages, slices, stow
+from dicom_node.web import actions, api, assess, guard, health, jobs, live, ohif, ohif_release, pages, slices, stow
 from dicom_node.web.dicomweb import routes as dicomweb
 from dicom_node.web.sources import Sources
 
 STATIC = Path(__file__).parent / "static"
 GRACE_S = 3  # for answers that are under way when the node stops
 _STOP_PAUSE_S = 0.5
+Explain = Callable[[int], list[dict[str, Any]]]
 
 
 def create_app(
@@ -34,9 +36,10 @@ def create_app(
     ledger: Ledger,
     parcels: Parcels,
     stages: Callable[[], Mapping[str, str]],
+    explain: Explain | None = None,
 ) -> FastAPI:
-    """The application. ``stages`` gives each stage's health: ``ok``, or what is wrong."""
-    sources = Sources(settings, database, ledger, parcels, stages)
+    """The application. ``stages`` gives each stage's health: ``ok``, or what is wrong; ``explain`` what rules say."""
+    sources = Sources(settings, database, ledger, parcels, stages, explain)
     app = FastAPI(
         title="dicom-node", version=_version(), docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json"
     )
@@ -50,6 +53,7 @@ def create_app(
     viewer = slices.Viewer(sources)
     app.include_router(slices.router(sources, viewer))
     app.include_router(pages.router(sources, door, viewer))
+    app.include_router(jobs.router(sources, door))
     app.state.feed = live.Feed(database)
     app.include_router(live.router(app.state.feed))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
@@ -65,13 +69,14 @@ def serve_web(
     parcels: Parcels,
     stages: Callable[[], Mapping[str, str]],
     stop: threading.Event,
+    explain: Explain | None = None,
 ) -> None:
     """Serve the application in this thread until ``stop``. The process's signal handlers are left as they are.
 
     Raises:
         ConfigurationError: the address cannot be listened on.
     """
-    served = [(create_app(settings, database, ledger, parcels, stages), settings.web.port, "web.port")]
+    served = [(create_app(settings, database, ledger, parcels, stages, explain), settings.web.port, "web.port")]
     files = ohif_release.installed(settings)
     if files is not None:
         viewer = ohif.create_app(Sources(settings, database, ledger, parcels, stages), files)

@@ -41,16 +41,20 @@ def router(sources: Sources, door: Door, viewer: Viewer) -> APIRouter:
 
     @routes.get("/")
     def studies(
-        page: Annotated[int, Query(ge=1, le=10**6)] = 1, find: Annotated[str, Query(max_length=64)] = ""
+        page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+        find: Annotated[str, Query(max_length=64)] = "",
+        show: overview.Show = overview.Show.ALL,
     ) -> str:
         find = find.strip()
-        found, total = overview.studies(sources.database, limit=PER_PAGE, offset=(page - 1) * PER_PAGE, find=find)
-        return _render(
+        offset = (page - 1) * PER_PAGE
+        found, total = overview.studies(sources.database, limit=PER_PAGE, offset=offset, find=find, show=show)
+        return render(
             "studies.html",
             zone,
             studies=found,
             total=total,
             find=find,
+            show=show,
             page=page,
             pages=max(1, -(-total // PER_PAGE)),
             counters=sources.counters(),
@@ -71,7 +75,16 @@ def router(sources: Sources, door: Door, viewer: Viewer) -> APIRouter:
         more = results.of_study(sources, viewer, told)
         shown = {"study": told, "bars": bars, "tables": tables, "items": items, "token": door.token}
         links = results.links(sources.settings, study_uid, request.url)
-        return _render("study.html", zone, **shown, results=more, links=links)
+        return render("study.html", zone, **shown, results=more, links=links)
+
+    @routes.get("/studies/{study_uid}/why")
+    def why(study_uid: str) -> str:
+        told = sources.story(study_uid)
+        if told is None:
+            raise HTTPException(404, f"There is no study with the Study Instance UID {study_uid}.")
+        if sources.explain is None:
+            raise HTTPException(404, "This server knows no rules; use: dicom-node rules explain")
+        return render("why.html", zone, study=told, rules=sources.explain(told["id"]))
 
     return routes
 
@@ -98,14 +111,14 @@ def add_error_pages(app: FastAPI) -> None:
 def measurement_table(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Measurements as a table: a column per kind, a row per structure they were taken over."""
     columns: dict[tuple[str, str], None] = {}
-    rows: dict[str, dict[tuple[str, str], float]] = {}
+    rows: dict[str, dict[tuple[str, str], Mapping[str, Any]]] = {}
     for found in measurements:
         column = (found["meaning"], found["unit_shown"])
         columns[column] = None
-        rows.setdefault(" and ".join(found["of"]) or "The series", {})[column] = found["value"]
+        rows.setdefault(" and ".join(found["of"]) or "The series", {})[column] = found
     return {
         "columns": [{"meaning": meaning, "unit": unit} for meaning, unit in columns],
-        "rows": [{"of": of, "values": [values.get(column) for column in columns]} for of, values in rows.items()],
+        "rows": [{"of": of, "cells": [cells.get(column) for column in columns]} for of, cells in rows.items()],
     }
 
 
@@ -135,12 +148,21 @@ def _error(request: Request, status: int, message: str, remedy: str = "") -> Res
     if request.url.path.startswith(("/api/", "/dicom-web/")):
         return JSONResponse({"error": {"reason": str(status), "message": message, "remedy": remedy}}, status)
     title = HTTPStatus(status).phrase
-    return HTMLResponse(_render("error.html", None, title=title, message=message, remedy=remedy), status)
+    return HTMLResponse(render("error.html", None, title=title, message=message, remedy=remedy), status)
 
 
-def _render(template: str, zone: ZoneInfo | None, **values: Any) -> str:
+def render(template: str, zone: ZoneInfo | None, **values: Any) -> str:
+    """A page; its times are those of the zone, None: the machine's."""
+
     def when(text: str | None, form: str = "%Y-%m-%d %H:%M:%S") -> str:
         return datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone(zone).strftime(form) if text else ""
 
+    def since(start: str | None, end: str | None) -> str:
+        if not start or not end:
+            return ""
+        return took((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds())
+
     now = datetime.now(UTC).astimezone(zone)
-    return _environment.get_template(template).render(when=when, now=now.strftime("%Y-%m-%d %H:%M:%S %Z"), **values)
+    return _environment.get_template(template).render(
+        when=when, since=since, now=now.strftime("%Y-%m-%d %H:%M:%S %Z"), **values
+    )

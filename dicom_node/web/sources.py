@@ -22,6 +22,7 @@ class Sources:
     ledger: Ledger
     parcels: Parcels
     stages: Callable[[], Mapping[str, str]]  # each stage's health: "ok", or what is wrong
+    explain: Callable[[int], list[dict[str, Any]]] | None = None  # what every rule says of a study (row id)
 
     def counters(self) -> dict[str, Any]:
         """Numbers for the dashboard and for ``/metrics``."""

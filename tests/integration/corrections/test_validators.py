@@ -13,6 +13,7 @@ from peers import run_peer, unavailable
 from studies_of_results import RULE, Clinic
 
 from dicom_node.archive import notices
+from dicom_node.archive.assessments import Verdict, assess
 from dicom_node.archive.withdrawals import Withdrawal, withdraw
 from dicom_node.domain.parcel import Purpose
 from dicom_node.domain.rejection import Title
@@ -58,3 +59,12 @@ def test_a_withdrawal_is_a_valid_key_object_selection_and_a_valid_note(clinic: C
     assert_valid(files["pacs"], "KeyObjectSelectionDocument")
     assert_valid(files["reading"], "BasicTextSR")
     assert title.code.meaning in run_peer("dsrdump", files["pacs"]).stdout
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_an_assessment_is_a_valid_comprehensive_3d_sr(clinic: Clinic, verdict: Verdict) -> None:
+    said = (verdict, "Grün^Eva", "Die Spitze fehlt")
+    assess(clinic.database, clinic.desk, clinic.result(), said, "test")
+    file = files_of(clinic, Purpose.ASSESSMENT)["pacs"]
+    assert_valid(file, "Comprehensive3DSR")
+    assert "Die Spitze fehlt" in run_peer("dsrdump", "+U8", file).stdout

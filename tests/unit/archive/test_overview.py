@@ -154,3 +154,19 @@ def test_both_databases_tell_the_same_and_owe_nothing(
     assert shown[0] == shown[1]
     assert shown[0]["counters"]["unaccounted"] == 0
     assert sum(shown[0]["counters"]["instances"].values()) == sum(map(len, transactions))
+
+
+def test_what_is_shown_is_what_its_standing_says(tmp_path: Path) -> None:
+    database, _ = full_ledger(tmp_path)
+    shown = {show: {each["id"] for each in overview.studies(database, show=show)[0]} for show in overview.Show}
+    everything = overview.studies(database)[0]
+    for study in everything:
+        needs = study["standing"] in ("held", "failed", "undelivered")
+        works = study["standing"] in ("arriving", "deciding", "queued", "running", "delivering")
+        assert not needs or study["id"] in shown[overview.Show.ATTENTION], study
+        assert not works or study["standing"] == "deciding" or study["id"] in shown[overview.Show.WORKING], study
+    assert shown[overview.Show.ALL] == {each["id"] for each in everything}
+    assert shown[overview.Show.DONE].isdisjoint(shown[overview.Show.ATTENTION] | shown[overview.Show.WORKING])
+    rest = shown[overview.Show.ATTENTION] | shown[overview.Show.WORKING] | shown[overview.Show.DONE]
+    assert rest == shown[overview.Show.ALL]
+    assert overview.studies(database, show=overview.Show.DONE)[1] == len(shown[overview.Show.DONE])
