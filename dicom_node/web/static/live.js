@@ -102,4 +102,5 @@ document.addEventListener("visibilitychange", () => {
     refresh();
   }
 });
+document.getElementById("anew").addEventListener("click", () => location.reload());
 listen();

@@ -12,10 +12,12 @@ from sqlalchemy import select, update
 
 from dicom_node.archive import open_items, schema
 from dicom_node.archive.database import Database
+from dicom_node.domain.job import Priority
 from dicom_node.web.actions import ACTIONS, BY
 
 MakeClient = Callable[..., TestClient]
 STUDY = "1.2.826.0.1.{}"
+PRIORITIES = frozenset(each.name.lower() for each in Priority)
 
 
 def token_of(client: TestClient, study: int) -> str:
@@ -44,7 +46,8 @@ def test_each_study_offers_what_can_be_done(client: TestClient) -> None:
     assert offered[1] == {"parcels/retry"}
     assert offered[2] == set()
     assert offered[3] == {"jobs/retry"}
-    assert offered[4] == offered[5] == {"jobs/cancel"}
+    assert offered[4] == {"jobs/cancel"}
+    assert offered[5] == {"jobs/cancel", "jobs/stat", "jobs/urgent"}
     assert offered[6] == {"studies/close"}
     assert offered[7] == {"parcels/retry", "parcels/hold"}
     assert offered[8] == {"studies/close"}
@@ -157,4 +160,5 @@ def test_every_action_is_a_command() -> None:
     from dicom_node.cli.main import app
 
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    assert all(action in commands[what].commands for what, action in ACTIONS)
+    named = {(what, "prioritise" if action in PRIORITIES else action) for what, action in ACTIONS}
+    assert all(action in commands[what].commands for what, action in named)
