@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -22,9 +23,13 @@ MakeClient = Callable[..., TestClient]
 def client_of(tmp_path: Path) -> Iterator[MakeClient]:
     """Makes a client of the application over a given ledger."""
 
-    def make(database: Database, *, stages: dict[str, str] | None = None, host: str = "127.0.0.1") -> TestClient:
+    def make(
+        database: Database, *, stages: dict[str, str] | None = None, host: str = "127.0.0.1", explain: Any = None
+    ) -> TestClient:
         settings = Settings(node=NodeSettings(data_dir=tmp_path, time_zone="UTC"), web=WebSettings(host=host))
-        app = create_app(settings, database, Ledger(database), Parcels(database), lambda: stages or {"courier": "ok"})
+        app = create_app(
+            settings, database, Ledger(database), Parcels(database), lambda: stages or {"courier": "ok"}, explain
+        )
         return TestClient(app, base_url="http://localhost:8080", raise_server_exceptions=False)
 
     yield make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
@@ -13,6 +14,7 @@ from stories import HOSTILE, Writer
 from dicom_node.archive.database import Database
 from dicom_node.web.pages import measurement_table, stage_bars
 
+MakeClient = Callable[..., TestClient]
 VOID = {"meta", "link", "input", "br", "rect", "img"}
 
 
@@ -170,3 +172,23 @@ def test_stages_that_took_no_time_have_no_width() -> None:
     (bar,) = stage_bars([{"stage": "reception", "seconds": 0.0}])
     assert (bar["start"], bar["width"]) == (0, 0)
     assert stage_bars([{"stage": "reception", "seconds": None}])[0]["width"] == 0
+
+
+def test_why_and_why_not_stand_on_a_page_of_their_own(client_of: MakeClient, database: Database) -> None:
+    condition = {
+        "list": "all",
+        "condition": "Modality == 'CT'",
+        "outcome": "false",
+        "values": {"Modality": "<i>MR</i>"},
+    }
+    series = {"series_number": 2, "series_description": "T1", "instances": 4, "verdict": "no match", "reason": "not CT"}
+    rule = {"rule": "lungs", "model": "ct_lung_density", "model_version": "1", "matched": False, "reason": "no series"}
+    told = [{**rule, "after": None, "series": [{**series, "conditions": [condition]}], "further": []}]
+    asked: list[int] = []
+    client = client_of(database, explain=lambda study_id: asked.append(study_id) or told)
+    text = client.get("/studies/1.2.826.0.1.2/why").text
+    assert asked == [2]
+    for words in ("lungs", "does not match", "no series", "no match", "not CT", "Modality = &lt;i&gt;MR&lt;/i&gt;"):
+        assert words in text
+    assert client.get("/studies/1.2.9/why").status_code == 404
+    assert client_of(database).get("/studies/1.2.826.0.1.2/why").status_code == 404
