@@ -26,6 +26,7 @@ from dicom_node.contract_tables import (
     Name,
     Names,
     OutputTable,
+    RepeatabilityTable,
     SegmentTable,
     Table,
     Text,
@@ -86,6 +87,12 @@ class _Measurement(Table):
     kind: Name
     of: Annotated[tuple[Names, ...], Field(min_length=1, strict=False)]
     parameters: dict[str, float | int | str] = Field(default_factory=dict)
+    repeatability: RepeatabilityTable | None = None
+
+    def record(self) -> MeasurementSpec:
+        """The record."""
+        stated = self.repeatability.record() if self.repeatability else None
+        return MeasurementSpec(self.name, self.kind, self.of, tuple(sorted(self.parameters.items())), stated)
 
 
 class _Evaluation(Table):
@@ -307,9 +314,7 @@ def record(contract: ContractFile, folder: Path, digest: str) -> ModelContract:
         digest=digest,
         inputs=tuple(role.record() for role in contract.inputs),
         segments=tuple(segment.record() for segment in contract.segments),
-        measurements=tuple(
-            MeasurementSpec(m.name, m.kind, m.of, tuple(sorted(m.parameters.items()))) for m in contract.measurements
-        ),
+        measurements=tuple(measurement.record() for measurement in contract.measurements),
         evaluations=tuple(_evaluation(evaluation) for evaluation in contract.evaluations),
         resources=Resources(**contract.resources.model_dump()),
         weights=tuple(Weight(**weight.model_dump()) for weight in contract.weights),

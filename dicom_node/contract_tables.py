@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dicom_node.domain.comparison import Repeatability
 from dicom_node.domain.contract import ProtocolBound, SegmentSpec
 from dicom_node.domain.finding import Code
 from dicom_node.domain.output import (
@@ -107,6 +108,24 @@ class ClassTable(Table):
     present_from: Share = 0.5
 
 
+class RepeatabilityTable(Table):
+    """``repeatability`` of a measurement or value: what two measurements of the same differ by at most."""
+
+    absolute: Annotated[float, Field(gt=0)] | None = None
+    percent: Annotated[float, Field(gt=0)] | None = None
+    source: Text
+
+    @model_validator(mode="after")
+    def _says_how_much(self) -> RepeatabilityTable:
+        if self.absolute is None and self.percent is None:
+            raise ValueError("say absolute, in the unit of the measurement, or percent, or both")
+        return self
+
+    def record(self) -> Repeatability:
+        """The record."""
+        return Repeatability(self.absolute, self.percent, self.source)
+
+
 class ValueTable(Table):
     """``[[outputs.values]]`` and ``[[outputs.measurements]]``."""
 
@@ -116,10 +135,14 @@ class ValueTable(Table):
     at_least: float | None = None
     at_most: float | None = None
     method: str = ""
+    repeatability: RepeatabilityTable | None = None
 
     def record(self) -> ValueSpec:
         """The record."""
-        return ValueSpec(self.name, self.concept.code(), self.unit.code(), self.at_least, self.at_most, self.method)
+        return ValueSpec(
+            *(self.name, self.concept.code(), self.unit.code(), self.at_least, self.at_most, self.method),
+            repeatability=self.repeatability.record() if self.repeatability else None,
+        )
 
 
 class _Output(Table):

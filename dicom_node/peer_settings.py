@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from dicom_node.domain.changes import Changes
 from dicom_node.domain.hours import Hours
-from dicom_node.domain.profile import PRESETS, Profile
+from dicom_node.domain.profile import PRESETS, Companion, Profile, companions_of
 
 _AE_TITLE = r"[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*"
 AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=f"^{_AE_TITLE}$")]
@@ -118,7 +118,7 @@ class PeerSettings(Section):
     on_gone: OnGone = "hold"  # results of images that it had and has not any more
     on_silence: Literal["send", "hold"] = "send"  # results, when it cannot tell
     genomic: bool = False  # of a kind that is told: values of the genome, and what they change, go there too
-    results: Annotated[tuple[Profile, ...], Field(strict=False)] = ()  # encodings it gets, in order; empty: not said
+    results: tuple[Profile | Companion, ...] = ()  # encodings it gets, in order, and what beside; empty: not said
 
     @model_validator(mode="before")
     @classmethod
@@ -129,17 +129,20 @@ class PeerSettings(Section):
     @field_validator("results", mode="before")
     @classmethod
     def _are_profiles(cls, given: object) -> object:
-        """One profile, several in order, or the name of a preset."""
+        """Profiles in order and companions, or the name of a preset."""
         if isinstance(given, str):
             given = PRESETS.get(given, (given,))
-        known = set(Profile)
+        known: dict[object, Profile | Companion] = {str(each): each for each in (*Profile, *Companion)}
         if not isinstance(given, list | tuple) or not all(name in known for name in given):
             names = ", ".join(repr(str(each)) for each in Profile)
+            beside = ", ".join(repr(str(each)) for each in Companion)
             presets = ", ".join(map(repr, PRESETS))
-            raise ValueError(f"should be some of {names}, in order, or one of {presets}")
+            raise ValueError(f"should be some of {names}, in order, and of {beside}, or one of {presets}")
         if len(set(given)) != len(given):
             raise ValueError("should name each encoding once")
-        return tuple(Profile(name) for name in given)
+        if given and not any(isinstance(known[name], Profile) for name in given):
+            raise ValueError("should name an encoding of segments, too, such as 'binary': nothing else is a result")
+        return tuple(known[name] for name in given)
 
     @field_validator("sop_classes")
     @classmethod
@@ -182,6 +185,16 @@ class PeerSettings(Section):
     def changes(self) -> Changes | None:
         """What it gets otherwise than we have it; None: all as it is."""
         return self.change.changes if self.change and self.change.changes.keywords else None
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The encodings it gets, in order; empty: not said."""
+        return tuple(each for each in self.results if isinstance(each, Profile))
+
+    @property
+    def companions(self) -> tuple[Companion, ...]:
+        """What it gets beside Segmentation and reports; whoever gets messages gets none."""
+        return () if self.kind in ("fhir", "hl7") else companions_of(self.results)
 
     @property
     def is_checked(self) -> bool:

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from result_cases import CLASSES, CONTEXT, contract, findings_on, series
 
 from dicom_node.domain.finding import Code, ParameterMap
+from dicom_node.domain.profile import Companion
 from workers.inference import statements
 from workers.results import codes
 from workers.results.encode import encode
@@ -32,15 +33,15 @@ _RICH = {
 
 @cache
 def encoded() -> tuple[Dataset, ...]:
-    """A Segmentation, its report, and a Parametric Map of what an answer rests on."""
-    images = series(**_RICH)
-    made = encode(findings_on(images), contract(), images, CONTEXT)
+    """A Segmentation, its report, a Parametric Map of what an answer rests on, and what stands beside them."""
+    images = series(PhotometricInterpretation="MONOCHROME2", **_RICH)
+    made = encode(findings_on(images), contract(), images, CONTEXT, None, tuple(Companion))
     values = np.zeros((len(images), int(images[0].Rows), int(images[0].Columns)), np.float32)
     answer = CLASSES[0]
     shown = ParameterMap(answer.output, answer.name, statements.GRAD_CAM, codes.NO_UNITS, values, "By Grad-CAM.")
     parts: dict[str, Any] = {"layers": (), "segments": (), "evaluations": (), "measurements": ()}
     explained = findings_on(images, **parts, classes=CLASSES[:1], explanation=shown)
-    made += encode(explained, contract(), images, CONTEXT)[:1]
+    made = (*made[:2], *encode(explained, contract(), images, CONTEXT)[:1], *made[2:])
     return tuple(pydicom.dcmread(BytesIO(each.data)) for each in made)
 
 

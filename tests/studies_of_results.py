@@ -13,7 +13,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 from result_cases import CONTEXT, contract, findings_on, series
-from sqlalchemy import select, update
+from sqlalchemy import select, true, update
 
 from dicom_node.archive import characters, schema
 from dicom_node.archive.database import Database
@@ -31,7 +31,7 @@ from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME
 from dicom_node.domain.job import Claim, NewJob, Priority, SelectedSeries, job_key
 from dicom_node.domain.output import Encoding
 from dicom_node.domain.parcel import Artifact, ParcelState
-from dicom_node.domain.profile import Profile
+from dicom_node.domain.profile import Companion, Profile
 from dicom_node.errors import InputError
 from workers.results.encode import encode
 from workers.results.profiles import possible
@@ -90,8 +90,8 @@ class Clinic:
             pass
         return images
 
-    def plan(self, **changes: Any) -> int:
-        """A job on all current images; returns its number."""
+    def plan(self, study_uid: str = "", **changes: Any) -> int:
+        """A job on all current images, of a study if one is named; returns its number."""
         instance, owner = schema.instance, schema.series
         with self.database.read() as connection:
             statement = (
@@ -99,7 +99,9 @@ class Clinic:
                     instance.c.id, instance.c.digest, owner.c.id.label("series"), owner.c.series_uid, owner.c.study_id
                 )
                 .join(owner, owner.c.id == instance.c.series_id)
+                .join(schema.study, schema.study.c.id == owner.c.study_id)
                 .where(instance.c.state == "current", owner.c.modality == "CT")
+                .where(schema.study.c.study_uid == study_uid if study_uid else true())
                 .order_by(instance.c.id)
             )
             rows = connection.execute(statement).all()
@@ -137,9 +139,10 @@ class Clinic:
         claim: Claim | None = None,
         profile: Profile = Profile.BINARY,
         profiles: Mapping[str, str] | None = None,
+        companions: Sequence[Companion] = (),
         **changes: Any,
     ) -> None:
-        """A worker ends with a Segmentation in this profile and its report; ``changes`` are of the findings."""
+        """A worker ends with a Segmentation in this profile, report and companions; ``changes`` are of the findings."""
         claim = claim or self.claim(job_id)
         job = self.ledger.job(job_id)
         assert job is not None
@@ -149,7 +152,7 @@ class Clinic:
             IMPLEMENTATION_VERSION_NAME,
         )
         made = []
-        for each in encode(findings, contract(), images, context, Encoding(profile.upper())):
+        for each in encode(findings, contract(), images, context, Encoding(profile.upper()), companions):
             path = self.desk.store.write_result(
                 f"{job.key[:2]}/{job.key}/{job.issue}-{claim.attempt}-{each.kind}.dcm", each.data
             )
@@ -158,6 +161,7 @@ class Clinic:
             uids = (each.sop_instance_uid, each.sop_class_uid, each.series_instance_uid, each.transfer_syntax_uid)
             made.append(Artifact(each.kind, *uids, digest, relative, len(each.data)))
         told = {"possible": [str(each) for each in possible(findings)], "notes": list(findings.notes)}
+        told["companions"] = [str(each) for each in companions]
         self.ledger.commit(
             claim, Outcome(rows_of(findings), tuple(made), told, {}, {}, profile=profile, profiles=profiles or {})
         )

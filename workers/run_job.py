@@ -28,7 +28,7 @@ from dicom_node.domain.identifiers import IMPLEMENTATION_VERSION_NAME, result_ui
 from dicom_node.domain.job import Claim, Job
 from dicom_node.domain.output import Encoding
 from dicom_node.domain.parcel import Artifact
-from dicom_node.domain.profile import Profile
+from dicom_node.domain.profile import Companion, Profile
 from dicom_node.errors import (
     ConfigurationError,
     ContractError,
@@ -40,6 +40,7 @@ from dicom_node.errors import (
     ResultError,
 )
 from dicom_node.settings import Settings
+from workers import comparing
 from workers.configuration import abilities
 from workers.findings import found, not_evaluated
 from workers.fusion.risk import FUSION, assess, findings_of
@@ -83,6 +84,7 @@ class Written:
     contract: ModelContract
     findings: Findings
     volume: Volume  # of the first role
+    companions: tuple[Companion, ...] = ()  # beside Segmentation and reports
 
 
 @dataclass(frozen=True)
@@ -218,18 +220,15 @@ class Worker:
         versions = computed.output.versions if computed.output else {}
         with watch.stage("measure", beat):
             findings = self._findings(job, computed)
+            issuer = self.settings.ehr.default_issuer
+            findings = comparing.compared(self.ledger.database, job, contract, volume, findings, issuer)
         refused = refusals.lately(self.ledger.database, self.settings.delivery.refused_encoding_days)
         choice = profiles.choose(findings, contract, job.destinations, self.settings, refused)
-        written = Written(job, job, contract, findings, volume)
+        written = Written(job, job, contract, findings, volume, choice.companions)
         return Outcome(
             findings=rows_of(findings),
             artifacts=self._write(written, choice.profile, claim, watch, beat),
-            manifest={
-                "series": volume.series_instance_uid,
-                "images": len(volume.frames),
-                "notes": list(findings.notes),
-                **choice.manifest,
-            },
+            manifest={**comparing.kept(volume, findings), **choice.manifest},
             timings=watch.seconds,
             versions=dict(versions),
             profile=choice.profile,
@@ -250,7 +249,7 @@ class Worker:
             volume = volumes[contract.inputs[0].name]
             kept = restore.read_kept(self.store, order.kept)
             findings = restore.findings(order.findings, order.notes, kept, volume.grid, volume.headers)
-        written = Written(job, earlier, contract, findings, volume)
+        written = Written(job, earlier, contract, findings, volume, order.companions)
         artifacts = self._write(written, order.profile, claim, watch, beat)
         return str(self._patiently(lambda: encodings.commit(database, claim, artifacts, watch.seconds)))
 
@@ -260,9 +259,10 @@ class Worker:
         """Encode findings, read them back, and keep the objects durably."""
         with watch.stage("encode", beat):
             context, encoding = self._context(what.found_by, profile), Encoding(profile.upper())
-            objects = encode(what.findings, what.contract, what.volume.headers, context, encoding)
+            headers, beside = what.volume.headers, what.companions
+            objects = encode(what.findings, what.contract, headers, context, encoding, beside, what.volume.array)
         with watch.stage("check", beat):
-            readback.check(objects, what.findings, what.volume.headers)
+            readback.check(objects, what.findings, headers, beside)
         with watch.stage("store", beat):
             return tuple(self._store(what.job, claim, profile, made) for made in objects)
 

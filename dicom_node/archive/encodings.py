@@ -21,7 +21,7 @@ from dicom_node.archive.results import Outcome, add_parcels, artifact_of, insert
 from dicom_node.archive.schema import artifact, finding, job, parcel, result_set
 from dicom_node.domain.job import Claim, JobState
 from dicom_node.domain.parcel import REISSUED, SPARE, UNSEEN, Artifact, ParcelState, Purpose
-from dicom_node.domain.profile import Profile, base_of
+from dicom_node.domain.profile import Companion, Profile, base_of
 from dicom_node.errors import Fenced
 
 ENCODED, TO_ENCODE = "encoded", "to encode"
@@ -41,6 +41,7 @@ class Order:
     findings: tuple[Mapping[str, Any], ...]  # kind and content, in the order in which they were found
     notes: tuple[str, ...]
     kept: Mapping[str, Artifact]  # what of them stands in objects: masks, probabilities, numbers (of a map)
+    companions: tuple[Companion, ...]  # what is encoded beside
 
 
 def spread(connection: Connection, row: Any, set_id: int, outcome: Outcome) -> None:
@@ -97,6 +98,7 @@ def order(database: Database, set_id: int) -> Order | None:
         findings=tuple({"kind": each.kind, "content": each.content} for each in rows),
         notes=tuple(first.manifest.get("notes", ())),
         kept=kept,
+        companions=tuple(Companion(name) for name in first.manifest.get("companions", ())),
     )
 
 

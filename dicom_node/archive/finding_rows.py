@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
+from dicom_node.domain.comparison import Comparison
 from dicom_node.domain.finding import (
     Classification,
     Detection,
@@ -25,13 +26,14 @@ from dicom_node.domain.finding import (
 )
 from dicom_node.errors import LedgerError
 
-Record = TypeVar("Record", Segment, Measurement, Evaluation, Classification, Detection)
+Record = TypeVar("Record", Segment, Measurement, Evaluation, Classification, Detection, Comparison)
 _KINDS: dict[str, type[Any]] = {
     "segment": Segment,
     "measurement": Measurement,
     "evaluation": Evaluation,
     "class": Classification,
     "detection": Detection,
+    "comparison": Comparison,
 }
 
 
@@ -58,6 +60,8 @@ def rows_of(findings: Findings) -> tuple[Mapping[str, Any], ...]:
         content |= {"concept": asdict(told.concept), "unit": asdict(told.unit)}
         content |= {"lowest": float(told.values.min()), "highest": float(told.values.max())}
         rows.append({"kind": "map", "name": told.name, "tracking_uid": None, "content": content})
+    if (against := findings.comparison) is not None:
+        rows.append({"kind": "comparison", "name": "comparison", "tracking_uid": None, "content": asdict(against)})
     return tuple(rows)
 
 

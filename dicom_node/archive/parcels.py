@@ -25,6 +25,7 @@ _AFRESH: dict[str, Any] = {
     "state": ParcelState.DUE,
     "next_try": db_now(),
     "taken": [],
+    "left_out": [],
     "refusals": 0,
     "losses": 0,
     "checks": 0,
@@ -278,7 +279,7 @@ class Parcels:
                 row,
                 tuple(routed[number] for number in row.instances if number in routed)
                 if row.result_set_id is None
-                else tuple(made[row.result_set_id]),
+                else tuple(each for each in made[row.result_set_id] if each.sop_uid not in row.left_out),
             )
             for row in rows
         )

@@ -234,7 +234,7 @@ finding = Table(
     _id(),
     _site(),
     Column("job_id", Key, ForeignKey("job.id"), nullable=False),
-    Column("kind", String(16), nullable=False),  # segment, measurement, evaluation, class, detection, map
+    Column("kind", String(16), nullable=False),  # segment, measurement, …, map, comparison
     Column("state", String(16), nullable=False),  # proposed, confirmed, rejected
     Column("name", String(64), nullable=False),
     Column("content", JSON, nullable=False),  # codes, value, unit, segments, provenance
@@ -291,6 +291,7 @@ parcel = Table(
     Column("sent_at", UtcTime),
     Column("rule", String(64)),  # that routes received objects on
     Column("taken", JSON, nullable=False, default=list),  # SOP Instance UIDs that the peer has stored
+    Column("left_out", JSON, nullable=False, default=list),  # SOP Instance UIDs of the set that it goes without
     Column("refusals", Integer, nullable=False, default=0),  # tries in a row that the peer refused for good
     Column("verify_at", UtcTime),  # when a sent parcel is to be looked for in the peer; none: no more
     Column("checks", Integer, nullable=False, default=0),  # looks for it since it was sent last

@@ -124,8 +124,9 @@ class Lane:
         Raises:
             PeerError: the peer cannot be reached.
         """
-        due = [parcel for parcel in batch if self._recheck.may_go(parcel, peer)]
-        settled.update(parcel.id for parcel in batch if parcel not in due)
+        due = [self._encodings.without_unwanted(each, peer) for each in batch if self._recheck.may_go(each, peer)]
+        going = {parcel.id for parcel in due}
+        settled.update(parcel.id for parcel in batch if parcel.id not in going)
         others = {parcel.id: profile for parcel in due if (profile := self._encodings.next(parcel, peer))}
         before: dict[int, list[SendOutcome]] = {}
         if others:
@@ -198,7 +199,7 @@ class Lane:
 
     def _settle(self, parcel: Parcel, told: Iterable[SendOutcome], peer: PeerSettings) -> None:
         kinds = {made.sop_uid: made.kind.upper() for made in parcel.artifacts}
-        told = list(told)
+        parcel, told = self._encodings.settle(parcel, peer, list(told))
         bad = [outcome for outcome in told if not outcome.ok]
         if not bad:
             wait = self._settings.delivery.verify_after_seconds

@@ -12,6 +12,7 @@ from dicom_node.domain.feature import FeatureSpec
 from dicom_node.domain.finding import Code
 
 if TYPE_CHECKING:
+    from dicom_node.domain.comparison import Repeatability
     from dicom_node.domain.lesion import LesionSpec
     from dicom_node.domain.output import Encoding, ExplanationSpec, Output, UncertaintySpec
 
@@ -99,6 +100,7 @@ class MeasurementSpec:
     kind: str  # in the catalogue of workers.inference.measurements, e.g. "laa"
     of: tuple[tuple[str, ...], ...]  # groups of segment names; each group is measured together
     parameters: tuple[tuple[str, Any], ...] = ()
+    repeatability: Repeatability | None = None  # None: not stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,14 @@ class ModelContract:
         """Models whose findings on the same study it asks for."""
         asked = [spec.model for spec in self.features if spec.model]
         return tuple(dict.fromkeys([*asked, *(self.lesions.models if self.lesions else ())]))
+
+    @property
+    def repeatability(self) -> dict[str, Repeatability]:
+        """That of measurements and values by their names, as far as it is stated."""
+        specs: list[Any] = list(self.measurements)
+        for output in self.outputs:
+            specs += [*getattr(output, "values", ()), *getattr(output, "measurements", ())]
+        return {spec.name: spec.repeatability for spec in specs if spec.repeatability is not None}
 
     def segment_numbers(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """Segment numbers of those short names, in order."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import ModelOutputError
+
+if TYPE_CHECKING:
+    from dicom_node.domain.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,7 @@ class Findings:
     detections: tuple[Detection, ...] = ()
     probabilities: Mapping[int, npt.NDArray[np.float32]] = field(default_factory=dict)  # by segment number, 0 to 1
     explanation: ParameterMap | None = None  # of one class or value
+    comparison: Comparison | None = None  # with the patient's last result by the same model
     occupied: tuple[npt.NDArray[np.bool_], ...] = field(init=False, repr=False)  # of each layer, as labels_by_slice
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dicom_node.domain.comparison import Repeatability
 from dicom_node.domain.contract import ProtocolBound
 from dicom_node.domain.finding import Code
 
@@ -95,6 +96,7 @@ class ValueSpec:
     at_least: float | None = None  # what lies outside is refused: no such value exists
     at_most: float | None = None
     method: str = ""
+    repeatability: Repeatability | None = None  # None: not stated
 
 
 @dataclass(frozen=True, slots=True)

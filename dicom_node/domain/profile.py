@@ -1,4 +1,4 @@
-"""How segments are encoded for a destination, and what it gets when it refuses that. Pure.
+"""How segments are encoded for a destination, what it gets when it refuses that, and what comes beside them. Pure.
 
 A profile names what the Segmentation of a result set is written as (Segmentation Type, PS3.3 C.8.20.2). Reports are the
 same in all of them but for their UIDs, since they name the Segmentation.
@@ -18,14 +18,34 @@ class Profile(StrEnum):
     FRACTIONAL = "fractional"  # probabilities; of models that keep them
 
 
+class Companion(StrEnum):
+    """What says the same beside Segmentation and reports, for whoever shows neither."""
+
+    SUMMARY = "summary"  # Secondary Capture: the findings in words and a picture, "AI, not verified" in its pixels
+    KEY_IMAGES = "key-images"  # Key Object Selection: the images worth looking at
+    PRESENTATION = "presentation"  # Grayscale Softcopy Presentation State: outlines and detections over the images
+
+
+KIND_OF: dict[Companion, str] = {Companion.SUMMARY: "sc", Companion.KEY_IMAGES: "ko", Companion.PRESENTATION: "pr"}
+# Where the entry of a destination says nothing, nobody has confirmed what it shows: it gets what every archive shows.
+UNLESS_SAID = (Companion.SUMMARY, Companion.KEY_IMAGES)
+
 # Who stores and shows what, as far as it is known; a destination that should get more is told so by its own list.
-PRESETS: dict[str, tuple[Profile, ...]] = {
-    "orthanc": (Profile.BINARY,),  # 1.10 knows no label maps; what it stores a viewer behind it must draw
-    "dcm4chee": (Profile.LABELMAP, Profile.BINARY),  # stores what its configuration lists
+PRESETS: dict[str, tuple[Profile | Companion, ...]] = {
+    # 1.10 knows no label maps; what it stores a viewer behind it must draw
+    "orthanc": (Profile.BINARY, Companion.KEY_IMAGES),
+    "dcm4chee": (Profile.LABELMAP, Profile.BINARY, Companion.KEY_IMAGES),  # stores what its configuration lists
     "ohif": (Profile.LABELMAP, Profile.BINARY),
-    "weasis": (Profile.BINARY,),  # before May 2026 it drew nothing else
+    # before May 2026 it drew nothing but BINARY; of an SR it shows the text, so outlines come by presentation state
+    "weasis": (Profile.BINARY, Companion.KEY_IMAGES, Companion.PRESENTATION),
     "slicer": (Profile.BINARY,),
+    "images-only": (Profile.BINARY, Companion.SUMMARY, Companion.KEY_IMAGES),  # shows neither SEG nor SR
 }
+
+
+def companions_of(given: Sequence[Profile | Companion]) -> tuple[Companion, ...]:
+    """What a destination gets beside Segmentation and reports; ``given``: what its entry lists, empty: nothing."""
+    return tuple(each for each in given if isinstance(each, Companion)) if given else UNLESS_SAID
 
 
 def order_of(taken: Sequence[Profile], asked: Profile | None) -> tuple[Profile, ...]:

@@ -110,7 +110,7 @@ def documented(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         )  # pytest shows what it says
         try:
             wait_until(lambda: _reached(pacs, images, node), "the node to take the study", seconds=60)
-            wait_until(lambda: len(pacs.received()) == 2, "SEG and SR to come back", seconds=120)
+            wait_until(lambda: len(pacs.received()) == 4, "SEG, SR, key images and summary to come back", seconds=120)
             wait_until(lambda: made.json("dicom-node parcels list --state sent")["parcels"], "the delivery to be noted")
             made.ran.add("dicom-node up")
             yield made

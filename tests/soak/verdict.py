@@ -18,7 +18,7 @@ from dicom_node.domain.job import JobState
 from dicom_node.domain.parcel import ParcelState
 from dicom_node.domain.study import InstanceState, Origin
 
-KINDS = {"seg", "sr"}
+KINDS = {"seg", "sr", "ko", "sc"}
 ARRIVED = (ParcelState.PRESENT, ParcelState.COMMITTED)
 
 
@@ -129,7 +129,7 @@ def _judge_pacs(hospital: Hospital, made: list[object], found: dict[str, list[st
     strange = [
         uid
         for series in hospital.pacs.get("/series?expand")
-        if series["MainDicomTags"].get("Modality") in ("SEG", "SR")
+        if series["MainDicomTags"].get("Modality") in ("SEG", "SR", "KO", "OT")
         for entry in series["Instances"]
         if (uid := hospital.pacs.get(f"/instances/{entry}")["MainDicomTags"]["SOPInstanceUID"]) not in wanted
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import highdicom as hd
+from dicom_node.domain.comparison import Verdict
 
 from dicom_node.domain.finding import Code, Presence
 
@@ -53,6 +54,14 @@ ORIENTATIONS = (
 MILLIMETRE = Code("mm", "UCUM", "mm")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
 COSINE = Code("{-1:1}", "UCUM", "{-1:1}")
+
+OF_INTEREST = Code("113000", "DCM", "Of Interest")  # CID 7010
+
+PRIOR_REPORT = Code("122075", "DCM", "Prior report for current patient")
+INCREASED = Code("35105006", "SCT", "Increased")
+DECREASED = Code("1250004", "SCT", "Decreased")
+UNCHANGED = Code("260388006", "SCT", "No status change")
+VERDICTS = {Verdict.INCREASED: INCREASED, Verdict.DECREASED: DECREASED, Verdict.UNCHANGED: UNCHANGED}
 
 PRIVATE_SCHEME = "99DCMNODE"
 NO_UNITS = Code("1", "UCUM", "no units")

@@ -50,6 +50,7 @@ def build(
     stacked = np.stack([found.values[index] for index in order])
     dataset.add_new(0x7FE00008, "OF", stacked.astype("<f4", copy=False).tobytes())
     dataset.update(source.series)
+    provenance.leave_side_open(dataset, source)
     provenance.stamp(dataset, contract, source, context, time)
     return dataset
 

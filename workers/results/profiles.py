@@ -10,7 +10,7 @@ from typing import Any
 
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
-from dicom_node.domain.profile import Profile, first_of, order_of
+from dicom_node.domain.profile import Companion, Profile, companions_of, first_of, order_of
 from dicom_node.settings import Settings
 from workers.results.planes import overlap
 
@@ -22,6 +22,7 @@ class Choice:
     profile: Profile  # of the set that is handed in
     of: Mapping[str, str]  # destination -> its profile; empty: none of those it takes
     beside: tuple[Profile, ...]  # encoded at once, too, since it cannot be later
+    companions: tuple[Companion, ...]  # what is encoded beside each of them
     manifest: Mapping[str, Any]  # what the ledger keeps of it: what is possible, and what the model asks for
 
 
@@ -52,7 +53,7 @@ def choose(
     told, orders = {}, set[Profile]()
     for name in destinations if findings.segments else ():  # else there is no Segmentation that anybody could refuse
         peer = settings.peer(name)
-        order = order_of(peer.results if peer else (), asked)
+        order = order_of(peer.profiles if peer else (), asked)
         told[name] = first_of(order, can, refused.get(name, ())) or first_of(order, can)
         orders.update(order)
     counts = Counter(profile for profile in told.values() if profile is not None)
@@ -60,10 +61,18 @@ def choose(
     most = counts.most_common(1)[0][0] if counts else fallback
     fractional = Profile.FRACTIONAL in can and Profile.FRACTIONAL in (most, *orders)
     needed = (Profile.FRACTIONAL, Profile.BINARY) if fractional else ()
+    peers = [settings.peer(name) for name in destinations]
+    wanted = {each for peer in peers for each in (peer.companions if peer else companions_of(()))}
+    beside = tuple(each for each in Companion if each in wanted)
     later = [profile for profile in can if fractional or profile is not Profile.FRACTIONAL]
     return Choice(
         profile=most,
         of={name: str(profile or "") for name, profile in told.items()},
         beside=tuple(profile for profile in needed if profile is not most),
-        manifest={"possible": [str(profile) for profile in later], "asked": asked and str(asked)},
+        companions=beside,
+        manifest={
+            "possible": [str(profile) for profile in later],
+            "asked": asked and str(asked),
+            "companions": [str(each) for each in beside],
+        },
     )

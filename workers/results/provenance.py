@@ -29,6 +29,7 @@ SHORT_TEXT = 1024  # characters of ST
 # Series numbers of modalities are small, and vendors count derived series in hundreds or thousands.
 _FIRST_SERIES_NUMBER = 800_000
 _SERIES_NUMBERS = 100_000
+_PLACES = ("seg", "sr", "ko", "pr", "sc")
 
 
 def uid(context: ResultContext, output: str) -> str:
@@ -42,10 +43,10 @@ def tracking_uid(context: ResultContext, parts: Iterable[int | str]) -> str:
     return result_uid(context.installation, context.job_key, f"tracking/{told}", 0, "")
 
 
-def series_number(context: ResultContext, kind: Literal["seg", "pm", "sr"]) -> int:
+def series_number(context: ResultContext, kind: Literal["seg", "pm", "sr", "ko", "pr", "sc"]) -> int:
     """A Series Number that no modality uses; that of the SR follows that of the SEG, or of the map."""
-    at = int(uid(context, "series-number").removeprefix("2.25.")) % (_SERIES_NUMBERS // 2)
-    return _FIRST_SERIES_NUMBER + 2 * at + (kind == "sr")
+    at = int(uid(context, "series-number").removeprefix("2.25.")) % (_SERIES_NUMBERS // len(_PLACES))
+    return _FIRST_SERIES_NUMBER + len(_PLACES) * at + _PLACES.index("seg" if kind == "pm" else kind)
 
 
 def series_description(contract: ModelContract, what: str) -> str:
@@ -82,6 +83,12 @@ def stamp(dataset: Dataset, contract: ModelContract, source: Source, context: Re
         setattr(dataset, f"{keyword}Date", time.strftime("%Y%m%d"))
         setattr(dataset, f"{keyword}Time", time.strftime("%H%M%S.%f"))
     dataset.ContributingEquipmentSequence = contributing_equipment(contract, source, time)
+
+
+def leave_side_open(dataset: Dataset, source: Source) -> None:
+    """Laterality (0020,0060) is type 2C where the images do not tell their body part: then it is not known."""
+    if not source.series.get("BodyPartExamined"):
+        dataset.Laterality = ""
 
 
 def contributing_equipment(contract: ModelContract, source: Source, time: datetime) -> list[Dataset]:

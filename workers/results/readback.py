@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -17,11 +17,22 @@ from pydicom.dataset import Dataset
 
 from dicom_node.domain.finding import Code, Findings, Lesion, Measurement, Segment
 from dicom_node.domain.identifiers import is_valid_uid
+from dicom_node.domain.profile import Companion
 from dicom_node.errors import ResultError
-from workers.results import codes, items, readback_maps, regions, source
+from workers.results import (
+    changes,
+    codes,
+    items,
+    key_images,
+    presentation,
+    readback_companions,
+    readback_maps,
+    regions,
+    source,
+)
 from workers.results import readback_masks as masks
 from workers.results.readback_masks import wrong
-from workers.results.records import Kind, ResultObject
+from workers.results.records import REPORTS, Kind, ResultObject
 
 # Numeric Value (0040,A30A) has 16 characters, so ten digits at least.
 _VALUE_TOLERANCE = 1e-9
@@ -33,17 +44,24 @@ _UNCERTAINTIES = frozenset((code.value, code.scheme) for code in (codes.UPPER_UN
 _Measured = dict[tuple[object, ...], list[float]]
 
 
-def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence[Dataset] = ()) -> None:
+def check(
+    objects: Sequence[ResultObject],
+    findings: Findings,
+    sources: Sequence[Dataset] = (),
+    companions: Collection[Companion] = (),
+) -> None:
     """Read the encoded objects again and compare them with the findings.
 
-    With the headers of the source images, patient, study and order are compared with theirs, too.
+    With the headers of the source images, patient, study and order are compared with theirs, too. ``companions`` are
+    those that were asked for.
 
     Raises:
         ResultError: names the object and what differs.
     """
     read = {item.kind: _read(item) for item in objects}
-    if len(read) != len(objects) or set(read) != expected_kinds(findings):
-        wanted = ", ".join(sorted(expected_kinds(findings)))
+    beside = expected_companions(findings, sources, companions)
+    if len(read) != len(objects) or set(read) != expected_kinds(findings) | beside:
+        wanted = ", ".join(sorted(expected_kinds(findings) | beside))
         raise ResultError(f"these findings make {wanted}, not {[item.kind for item in objects]}")
     segmentation = read.get("seg")
     expected = source.read(sources[:1]).patient_and_study if sources else next(iter(read.values()))
@@ -57,8 +75,26 @@ def check(objects: Sequence[ResultObject], findings: Findings, sources: Sequence
         readback_maps.check(read["pm"], findings, findings.explanation)
         _check_reference(read, findings)
     for kind, dataset in read.items():
-        if kind not in ("seg", "pm"):
+        if kind in REPORTS:
+            _check_prior(dataset, findings)
             _check_report(kind, dataset, segmentation, findings)
+    if "ko" in read:
+        readback_companions.check_key_objects(read["ko"], findings, sources)
+    if "pr" in read:
+        readback_companions.check_presentation(read["pr"], findings, sources)
+    if "sc" in read:
+        readback_companions.check_summary(read["sc"], findings)
+
+
+def expected_companions(findings: Findings, sources: Sequence[Dataset], companions: Collection[Companion]) -> set[Kind]:
+    """The companions that findings are told in, of those that were asked for."""
+    kinds: set[Kind] = {"sc"} if Companion.SUMMARY in companions else set()
+    if Companion.KEY_IMAGES in companions and key_images.key_images(findings):
+        kinds.add("ko")
+    image = sources[0] if sources else Dataset()
+    if Companion.PRESENTATION in companions and presentation.can_show(findings, image):
+        kinds.add("pr")
+    return kinds
 
 
 def expected_kinds(findings: Findings) -> set[Kind]:
@@ -71,6 +107,17 @@ def expected_kinds(findings: Findings) -> set[Kind]:
     if findings.explanation is not None:
         kinds.add("pm")
     return kinds
+
+
+def _check_prior(report: Dataset, findings: Findings) -> None:
+    """It must name the prior report that it was compared with, and no other."""
+    named = [
+        str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID)
+        for item in report.ContentSequence
+        if item.ValueType == "COMPOSITE"
+    ]
+    if named != ([findings.comparison.prior.sop_uid] if findings.comparison else []):
+        raise wrong("SR", f"it names {named} as prior reports")
 
 
 def _check_reference(read: Mapping[Kind, Dataset], findings: Findings) -> None:
@@ -109,11 +156,12 @@ def _check_patient(kind: Kind, dataset: Dataset, expected: Dataset, whose: str) 
 
 
 def _check_series_uids(read: Mapping[Kind, Dataset]) -> None:
-    reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind not in ("seg", "pm")}
+    reports = {str(dataset.SeriesInstanceUID) for kind, dataset in read.items() if kind in REPORTS}
     if len(reports) != 1:
         raise wrong("SR", "the reports stand in several series")
-    if "seg" in read and str(read["seg"].SeriesInstanceUID) in reports:
-        raise wrong("SR", "it stands in the series of the SEG")
+    for kind in sorted(set(read) - set(REPORTS)):
+        if str(read[kind].SeriesInstanceUID) in reports:
+            raise wrong("SR", f"it stands in the series of the {kind.upper()}")
 
 
 def _check_segmentation(segmentation: Dataset, findings: Findings) -> None:
@@ -180,7 +228,10 @@ def _check_segment_groups(report: Dataset, segmentation: Dataset, findings: Find
             measured[(numbers, *key)].append(value)
         judged.extend((numbers, *key) for key in _evaluations(group))
         tracked[numbers] = _tracking_uid(group)
-    _compare_measurements(measured, [(f.segments, f) for f in findings.measurements if f.segments])
+    sets = dict.fromkeys(f.segments for f in findings.measurements if f.segments)
+    numbered = [f for f in findings.measurements if f.segments]
+    numbered += [changes.number(f) for numbers in sets for f in changes.of(findings, numbers)]
+    _compare_measurements(measured, [(f.segments, f) for f in numbered])
     expected = [
         *((f.segments, _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.evaluations),
         *(
@@ -188,6 +239,7 @@ def _check_segment_groups(report: Dataset, segmentation: Dataset, findings: Find
             for f in findings.measurements
             if f.segments and not math.isfinite(f.value)
         ),
+        *((numbers, _key(a), _key(b)) for numbers in sets for a, b in changes.statements(findings, numbers)),
     ]
     if Counter(judged) != Counter(expected):
         raise wrong("SR", f"its evaluations are {judged}, not {expected}")
@@ -207,9 +259,13 @@ def _check_series(report: Dataset, findings: Findings) -> None:
             measured[(over, *key)].append(value)
         judged.extend((over, *key) for key in _evaluations(group))
     numbers = [(_over(f.lesion), f) for f in findings.measurements if not f.segments]
+    numbers += [("series", changes.number(f)) for f in changes.of(findings, ())]
     numbers += [(_over(f.lesion), regions.probability(f)) for f in findings.classes if f.probability is not None]
     _compare_measurements(measured, numbers)
-    expected = [(_over(f.lesion), _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes]
+    expected: list[tuple[object, ...]] = [
+        (_over(f.lesion), _key(f.concept), _key(codes.PRESENCE[f.presence])) for f in findings.classes
+    ]
+    expected += [("series", _key(a), _key(b)) for a, b in changes.statements(findings, ())]
     if Counter(judged) != Counter(expected):
         raise wrong("SR", f"its classes are {judged}, not {expected}")
 

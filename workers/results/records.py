@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-# "sr" is the report of the segments, or of the series where there are none; the others stand beside it.
-Kind = Literal["seg", "pm", "sr", "sr_series", "sr_regions"]
+# "sr" is the report of the segments, or of the series where there are none; the other reports stand beside it. Key
+# objects, presentation state and summary (Secondary Capture) are companions.
+Kind = Literal["seg", "pm", "sr", "sr_series", "sr_regions", "ko", "pr", "sc"]
+REPORTS: tuple[Kind, ...] = ("sr", "sr_series", "sr_regions")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Classification, Code, Detection, Findings, Lesion, Measurement
 from dicom_node.domain.grid import VoxelGrid
 from dicom_node.errors import ResultError
-from workers.results import codes, items, provenance
+from workers.results import changes, codes, items, provenance
 from workers.results.codes import coded
 from workers.results.records import ResultContext
 from workers.results.source import Source, is_placed
@@ -47,9 +47,11 @@ def series_groups(
     ]
     values = [found for found in findings.measurements if not found.segments and found.lesion is None]
     if values:
+        differences = map(changes.number, changes.of(findings, ()))
         group = hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=_tracking("values", contract, context),
-            measurements=[items.measurement(found, contract) for found in values],
+            measurements=[items.measurement(found, contract) for found in (*values, *differences)],
+            qualitative_evaluations=changes.evaluations(findings, ()) or None,
         )
         groups.append(group)
         outputs["values"] = None

@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset
 from dicom_node.archive import modules
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Code, Findings
-from workers.results import codes, items, provenance
+from workers.results import changes, codes, items, provenance
 from workers.results.codes import coded
 from workers.results.records import Kind, Predecessor, ResultContext
 from workers.results.regions import region_groups, series_groups
@@ -47,10 +47,12 @@ def build(
     time: datetime,
     segmentation: Dataset | None,
     explanation: Dataset | None = None,
+    key_objects: Dataset | None = None,
 ) -> dict[Kind, Dataset]:
     """The reports of ``findings``, the main one first.
 
-    ``segmentation`` holds the segments, where there are any, ``explanation`` the map of an answer.
+    ``segmentation`` holds the segments, where there are any, ``explanation`` the map of an answer; ``key_objects``
+    select images, and are listed as evidence of the same request (PS3.3 C.17.2).
     """
     parts: list[tuple[Kind, list[Any]]] = []
     if segmentation is not None:
@@ -69,7 +71,7 @@ def build(
             source,
             context,
             time,
-            [other for other in (segmentation if number == 1 else None, explanation) if other is not None],
+            [o for o in (segmentation if number == 1 else None, explanation, key_objects) if o is not None],
         )
         for number, (kind, groups) in enumerate(parts, start=1)
     }
@@ -88,8 +90,8 @@ def _document(
 ) -> Dataset:
     referenced = [_reference(other) for other in others]
     document: Any = hd.sr.Comprehensive3DSR(
-        evidence=[*_evidence(source), *referenced],
-        content=_content(groups, contract, findings.notes, source, context),
+        evidence=[*evidence(objects(source.images)), *referenced],
+        content=_content(groups, contract, _notes(findings), source, context),
         series_instance_uid=provenance.uid(context, "sr/series"),
         series_number=provenance.series_number(context, "sr"),
         sop_instance_uid=provenance.uid(context, f"{kind}/instance"),
@@ -101,6 +103,8 @@ def _document(
         series_description=provenance.series_description(contract, "report"),
     )
     _put_image_library(document, findings, source)
+    if findings.comparison is not None:
+        changes.refer(document, findings.comparison)
     provenance.stamp(document, contract, source, context, time)
     if context.predecessors and kind == "sr":
         document.PredecessorDocumentsSequence = [_predecessor(replaced) for replaced in context.predecessors]
@@ -126,7 +130,7 @@ def _content(
 ) -> Any:
     report = hd.sr.MeasurementReport(
         title=coded(codes.IMAGING_MEASUREMENT_REPORT),
-        observation_context=hd.sr.ObservationContext(observer_device_context=_observer(context)),
+        observation_context=hd.sr.ObservationContext(observer_device_context=observer(context)),
         procedure_reported=coded(codes.PROCEDURES.get(source.modality, codes.ANY_PROCEDURE)),
         imaging_measurements=groups,
     )
@@ -139,7 +143,12 @@ def _content(
     return report
 
 
-def _observer(context: ResultContext) -> Any:
+def _notes(findings: Findings) -> tuple[str, ...]:
+    return (*findings.notes, *(findings.comparison.sentences() if findings.comparison else ()))
+
+
+def observer(context: ResultContext) -> Any:
+    """The node as device observer (TID 1004)."""
     return hd.sr.ObserverContext(
         observer_type=coded(codes.DEVICE),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
@@ -237,13 +246,13 @@ def _frame_number(image: Dataset) -> list[int] | None:
     return [int(image.ReferencedFrameNumber)] if "ReferencedFrameNumber" in image else None
 
 
-def _evidence(source: Source) -> list[Dataset]:
-    """The source objects, one each, as highdicom asks for them.
+def evidence(images: Sequence[Dataset]) -> list[Dataset]:
+    """Source objects, one header each, as highdicom asks for them.
 
     It takes patient and study from the first one, and refuses values that stand in real images. So it is given none;
     ``provenance.stamp`` writes them afterwards.
     """
-    first, *others = objects(source.images)
+    first, *others = images
     nobodys = Dataset()
     nobodys.update(first)
     for keyword in modules.TYPE_2:

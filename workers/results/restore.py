@@ -21,6 +21,7 @@ from pydicom.pixels.utils import iter_pixels
 
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.finding_rows import map_of, records_of
+from dicom_node.domain.comparison import Comparison
 from dicom_node.domain.finding import (
     Classification,
     Detection,
@@ -77,6 +78,7 @@ def findings(
         detections=records_of(rows, Detection),
         probabilities=_probabilities(shares, segments, grid, sources) if shares is not None else {},
         explanation=_explanation(rows, kept.numbers, grid, sources),
+        comparison=next(iter(records_of(rows, Comparison)), None),
     )
 
 

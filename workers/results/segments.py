@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Code, Evaluation, Findings, Segment
-from workers.results import codes, items, provenance
+from workers.results import changes, codes, items, provenance
 from workers.results.codes import coded
 from workers.results.records import ResultContext
 from workers.results.source import Source
@@ -64,11 +64,15 @@ def _group(
         finding_category=_common(segment.category for segment in segments),
         finding_type=_common(segment.type for segment in segments),
         finding_sites=_sites(segments, evaluations),
-        measurements=[items.measurement(found, contract) for found in measured if math.isfinite(found.value)],
+        measurements=[
+            *(items.measurement(found, contract) for found in measured if math.isfinite(found.value)),
+            *(items.measurement(changes.number(found), contract) for found in changes.of(findings, numbers)),
+        ],
         qualitative_evaluations=[
             *_absence(held.intersection(numbers)),
             *(items.no_number(found) for found in measured if not math.isfinite(found.value)),
             *map(_evaluation, evaluations),
+            *changes.evaluations(findings, numbers),
         ],
     )
     for evaluation in evaluations:

@@ -5,8 +5,8 @@ from deliveries import Bench, ScriptedPeer
 from encoding_workers import DIGEST, encode_all, images
 from studies_of_results import Clinic
 
-from dicom_node.archive import refusals
-from dicom_node.domain.profile import Profile
+from dicom_node.archive import encodings, refusals
+from dicom_node.domain.profile import Companion, Profile
 from dicom_node.domain.sending import OutgoingObject
 from dicom_node.settings import DeliverySettings, NodeSettings, PeerSettings, Settings
 
@@ -30,6 +30,74 @@ def refuse(reason: str, sop_class: str = LABELMAP) -> ScriptedPeer:
         return reason if each.sop_class_uid == sop_class else ""
 
     return ScriptedPeer(answer)
+
+
+def with_companions(clinic: Clinic, results: tuple[str, ...]) -> Bench:
+    """A result with a summary and key images on its way to a peer whose entry says so much of what it gets."""
+    entry = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104, "check": False}
+    peer = PeerSettings(name="pacs", results=results, **entry)
+    settings = Settings(
+        node=NodeSettings(data_dir=clinic.data_dir), peers=(peer,), delivery=DeliverySettings(verify_after_seconds=0)
+    )
+    taken = clinic.arrive(images())
+    beside = (Companion.SUMMARY, Companion.KEY_IMAGES)
+    clinic.commit(clinic.plan(model_digest=DIGEST, destinations=("pacs",)), taken, companions=beside)
+    return Bench(clinic.database, settings, ScriptedPeer())
+
+
+@pytest.mark.parametrize(
+    ("results", "kinds"),
+    [
+        ((), {"seg", "sr", "ko", "sc"}),
+        (("binary",), {"seg", "sr"}),
+        (("binary", "key-images"), {"seg", "sr", "ko"}),
+        (("binary", "summary", "presentation"), {"seg", "sr", "sc"}),
+    ],
+)
+def test_a_peer_gets_the_companions_of_its_entry_and_those_that_every_archive_shows_where_it_says_nothing(
+    clinic: Clinic, results: tuple[str, ...], kinds: set[str]
+) -> None:
+    bench = with_companions(clinic, results)
+    whole = bench.parcels.all()[0].artifacts
+    bench.run()
+    assert clinic.states() == [("pacs", "present")]
+    assert {made.kind for made in whole if made.sop_uid in bench.peer.held} == kinds
+    assert {made.kind for made in bench.parcels.all()[0].artifacts} == kinds
+
+
+SUMMARY = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@pytest.mark.parametrize(("reason", "passes"), [("context-refused", 1), ("object-refused", 3)])
+def test_a_peer_that_does_not_take_a_companion_nobody_asked_for_goes_without(
+    clinic: Clinic, reason: str, passes: int
+) -> None:
+    bench = with_companions(clinic, ())
+    bench.scripted = refuse(reason, SUMMARY)
+    bench.run(passes)
+    assert clinic.states() == [("pacs", "present")]
+    assert "companion left out" in bench.told(1)
+    assert [made.kind for made in bench.parcels.all()[0].artifacts] == ["seg", "sr", "ko"]
+
+    willing = Bench(clinic.database, bench.settings, ScriptedPeer())
+    willing.parcels.retry(1, "a person")
+    willing.run()
+    assert len(willing.peer.held) == 4, "what is sent again is tried whole"
+
+
+def test_a_companion_that_the_entry_names_is_missed(clinic: Clinic) -> None:
+    bench = with_companions(clinic, ("binary", "summary"))
+    bench.scripted = refuse("context-refused", SUMMARY)
+    bench.run(3)
+    assert clinic.states() == [("pacs", "refused")]
+
+
+def test_what_is_encoded_anew_has_the_same_companions(clinic: Clinic) -> None:
+    bench = with_companions(clinic, ("labelmap", "binary", "key-images"))
+    with clinic.database.write() as connection:
+        encodings.request(connection, 1, Profile.LABELMAP, ["pacs"], "test")
+    assert encode_all(clinic, bench.settings) == ["done"]
+    assert [made.kind for made in bench.parcels.all()[1].artifacts] == ["seg", "sr", "ko", "sc"]
 
 
 def test_what_the_peer_takes_is_sent_whole(bench: Bench, clinic: Clinic) -> None:

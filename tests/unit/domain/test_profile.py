@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.domain.profile import PRESETS, Profile, base_of, first_of, order_of
+from dicom_node.domain.profile import PRESETS, Companion, Profile, base_of, companions_of, first_of, order_of
 
 B, L, F = Profile.BINARY, Profile.LABELMAP, Profile.FRACTIONAL
 profiles = st.lists(st.sampled_from(Profile), unique=True)
@@ -46,4 +46,11 @@ def test_a_corrected_set_is_of_the_profile_it_was_made_from() -> None:
 
 
 def test_presets_end_with_what_everybody_takes() -> None:
-    assert {order[-1] for order in PRESETS.values()} == {B}
+    encodings = [[each for each in given if isinstance(each, Profile)] for given in PRESETS.values()]
+    assert {order[-1] for order in encodings} == {B}
+
+
+def test_who_says_nothing_gets_what_every_archive_shows_and_who_says_something_gets_that() -> None:
+    assert companions_of(()) == (Companion.SUMMARY, Companion.KEY_IMAGES)
+    assert companions_of((B,)) == ()
+    assert companions_of(PRESETS["weasis"]) == (Companion.KEY_IMAGES, Companion.PRESENTATION)

@@ -530,6 +530,7 @@ def upgrade() -> None:
         sa.Column("sent_at", UtcTime(), nullable=True),
         sa.Column("rule", sa.String(length=64), nullable=True),
         sa.Column("taken", sa.JSON(), nullable=False),
+        sa.Column("left_out", sa.JSON(), nullable=False),
         sa.Column("refusals", sa.Integer(), nullable=False),
         sa.Column("verify_at", UtcTime(), nullable=True),
         sa.Column("checks", sa.Integer(), nullable=False),

@@ -71,7 +71,7 @@ def test_probabilities_are_encoded_at_once_and_binary_beside_them() -> None:
     choice = choose(findings, ("old", "unknown"), settings(old=("binary",)), Encoding.FRACTIONAL)
     assert choice.of == {"old": B, "unknown": F}
     assert {choice.profile, *choice.beside} == {B, F}
-    assert choice.manifest == {"possible": [B, L, F], "asked": F}
+    assert choice.manifest == {"possible": [B, L, F], "asked": F, "companions": ["summary", "key-images"]}
     last = choose(findings, ("old",), settings(old=("binary", "fractional")))
     assert (last.profile, last.beside, last.manifest["possible"]) == (B, (F,), [B, L, F]), "nobody else keeps them"
     nobody = choose(findings, ("old",), settings(old=("binary",)))
