@@ -187,3 +187,27 @@ class StoreSCP:
         arguments = [*self.options, "--output-directory", str(self.folder), str(self.port)]
         self.process = subprocess.Popen([program("storescp"), *arguments], env=ENVIRONMENT)
         wait_until(lambda: run_peer("echoscu", "127.0.0.1", self.port).returncode == 0, "storescp to start")
+
+
+def association_profile(takes: dict[str, list[str]]) -> str:
+    """DCMTK's description of what a receiver takes: its asconfig.txt."""
+    syntaxes, contexts = [], []
+    for number, (sop_class, listed) in enumerate(
+        {"1.2.840.10008.1.1": ["1.2.840.10008.1.2"], **takes}.items(), start=1
+    ):
+        lines = [f"TransferSyntax{at} = {uid}" for at, uid in enumerate(listed, start=1)]
+        syntaxes.append("\n".join([f"[Syntaxes{number}]", *lines]))
+        contexts.append(f"PresentationContext{number} = {sop_class}\\Syntaxes{number}")
+    return "\n".join(
+        [
+            "[[TransferSyntaxes]]",
+            *syntaxes,
+            "[[PresentationContexts]]",
+            "[Contexts]",
+            *contexts,
+            "[[Profiles]]",
+            "[Results]",
+            "PresentationContexts = Contexts",
+            "",
+        ]
+    )

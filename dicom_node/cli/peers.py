@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from dicom_node.errors import ConfigurationError, LedgerError, PeerError
 if TYPE_CHECKING:
     from dicom_node.settings import Configuration, PeerSettings, Settings
 
-commands = typer.Typer(no_args_is_help=True, help="Peers, the DICOM nodes we know: list, echo, forget.")
+commands = typer.Typer(no_args_is_help=True, help="Peers, the DICOM nodes we know: list, echo, probe, forget.")
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +61,28 @@ def echo(
     data = answer(configuration.settings, _known(configuration, name), timeout)
     output.show(data, as_json, _print_echo)
     if not data["good"]:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def probe(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the peer in the configuration.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+    as_json: Json = False,
+) -> None:
+    """Find out what a peer accepts, and what its entry should say. Nothing is written to it."""
+    from dicom_node.delivery import probe as probing
+
+    configuration = access.configuration(context)
+    settings, peer = configuration.settings, _known(configuration, name)
+    try:
+        data = {"name": name, **probing.plain(probing.probe(settings, peer, timeout)), "error": None}
+    except PeerError as error:
+        told = {"reason": error.reason, "message": error.message, "remedy": error.remedy}
+        data = {"name": name, "objects": [], "services": [], "advice": [], "takes_results": False, "error": told}
+    output.show(data, as_json, _print_probe)
+    if not data["takes_results"]:
         raise typer.Exit(1)
 
 
@@ -172,3 +195,19 @@ def _print_echo(data: dict[str, Any]) -> None:
     else:
         output.write(f"{where} does not answer: {data['error']['message']}")
         output.write(f"  {data['error']['remedy']}".rstrip())
+
+
+def _print_probe(data: dict[str, Any]) -> None:
+    if data["error"]:
+        output.write(f"{data['name']} cannot be asked: {data['error']['message']}")
+        output.write(f"  {data['error']['remedy']}".rstrip())
+        return
+    said = {True: "yes", False: "no", None: "?"}
+    asked = [*data["objects"], *data["services"]]
+    output.table(("asked", "accepted", "how, or why not"), [(a["what"], said[a["accepted"]], a["how"]) for a in asked])
+    output.write("")
+    output.write("Its entry under [[peers]] should say (nothing was written to it):")
+    for each in data["advice"]:
+        output.write(f"  {each['key']} = {json.dumps(each['value'])}  # {each['why']}")
+    if not data["takes_results"]:
+        output.write(f"{data['name']} takes no results: allow Segmentation and Comprehensive 3D SR Storage in it")

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from deliveries import Bench
 from encoding_workers import DIGEST, encode_all, images, worker
-from listening import StoreSCP
+from listening import StoreSCP, association_profile
 from peers import Orthanc, end
 from readers import errors_of_dciodvfy
 from studies_of_results import Clinic
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.peer
 
 BINARY, LABELMAP = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
-VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 EXPLICIT, RLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.5"
 
 
@@ -102,25 +101,3 @@ def test_a_receiver_gets_what_it_lists(
     found = {str(pydicom.dcmread(file).SOPClassUID) for file in server.files()}
     assert found == {arrives, SR}
     assert [parcel.state for parcel in bench.parcels.all()][-1] == ParcelState.SENT
-
-
-def association_profile(takes: dict[str, list[str]]) -> str:
-    """DCMTK's description of what a receiver takes: its asconfig.txt."""
-    syntaxes, contexts = [], []
-    for number, (sop_class, listed) in enumerate({VERIFICATION: [IMPLICIT], **takes}.items(), start=1):
-        lines = [f"TransferSyntax{at} = {uid}" for at, uid in enumerate(listed, start=1)]
-        syntaxes.append("\n".join([f"[Syntaxes{number}]", *lines]))
-        contexts.append(f"PresentationContext{number} = {sop_class}\\Syntaxes{number}")
-    return "\n".join(
-        [
-            "[[TransferSyntaxes]]",
-            *syntaxes,
-            "[[PresentationContexts]]",
-            "[Contexts]",
-            *contexts,
-            "[[Profiles]]",
-            "[Results]",
-            "PresentationContexts = Contexts",
-            "",
-        ]
-    )
