@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from dicom_node.dimse.associate import Association, Proposal
 from dicom_node.dimse.contexts import VERIFICATION
 from dicom_node.dimse.find import FIND, instances_held
 from dicom_node.domain.profile import PRESETS, Companion, Profile
 from dicom_node.errors import PeerError
-from dicom_node.exchange import qido
-from dicom_node.exchange.web_client import answered, open_client
+from dicom_node.exchange import qido, stow
+from dicom_node.exchange.web_client import open_client
 from dicom_node.settings import PeerSettings, Settings
 
 _NOBODY = "2.25.0"  # a UID that no study, series or object has
@@ -182,44 +180,24 @@ def _results(accepted: set[str]) -> tuple[str | list[str], str]:
 def _probe_web(settings: Settings, peer: PeerSettings, timeout_s: float) -> Probe:
     with open_client(peer, settings.tls, timeout_s) as client:
         qido.echo(client, peer)
-        services = (
-            Answer("QIDO-RS studies", True, "answers a search for a study"),
-            _search_web(client, peer),
-            _store_web(client, peer),
-        )
+        try:
+            held = len(qido.instances_held(client, peer, _NOBODY, [_NOBODY]))
+            told = "answers a search for objects" if not held else "shows objects that nobody has"
+            searched = Answer("QIDO-RS instances", not held, told)
+        except PeerError as error:
+            searched = Answer("QIDO-RS instances", False, error.message)
+        status = stow.offered(client, peer)
+    # Whoever knows STOW-RS refuses a request without objects as empty, others as unknown.
+    told = f"answers {status} to a request without objects"
+    stored = Answer("STOW-RS", status not in (401, 403, 404, 405, 501), told)
+    services = (Answer("QIDO-RS studies", True, "answers a search for a study"), searched, stored)
     unknown = tuple(Answer(kind.name, None, "a DICOMweb server tells it only when it stores") for kind in KINDS)
-    searched, stored = services[1].accepted, bool(services[2].accepted)
     verify = Advice(
         "verify",
-        "find" if searched else "none",
-        "it can be searched for objects" if searched else "it cannot be searched for objects",
+        "find" if searched.accepted else "none",
+        "it can be searched for objects" if searched.accepted else "it cannot be searched for objects",
     )
-    return Probe(unknown, services, (verify,), stored)
-
-
-def _search_web(client: httpx.Client, peer: PeerSettings) -> Answer:
-    what = "QIDO-RS instances"
-    try:
-        held = qido.instances_held(client, peer, _NOBODY, [_NOBODY])
-    except PeerError as error:
-        return Answer(what, False, error.message)
-    return Answer(what, not held, "answers a search for objects" if not held else "shows objects that nobody has")
-
-
-def _store_web(client: httpx.Client, peer: PeerSettings) -> Answer:
-    """A request to store nothing: whoever knows STOW-RS refuses it as empty, others as unknown."""
-    boundary = "nothing"
-    headers = {
-        "Accept": "application/dicom+json",
-        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-    }
-    with answered(peer):
-        response = client.post(
-            f"{peer.url.rstrip('/')}/studies", content=f"--{boundary}--\r\n".encode(), headers=headers
-        )
-    unknown = response.status_code in (401, 403, 404, 405, 501)
-    told = f"answers {response.status_code} to a request without objects"
-    return Answer("STOW-RS", not unknown, told)
+    return Probe(unknown, services, (verify,), bool(stored.accepted))
 
 
 def plain(found: Probe) -> dict[str, Any]:

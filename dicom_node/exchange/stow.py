@@ -50,6 +50,21 @@ def store(
     return statuses(response.status_code, json_of(response), [part.sop_instance_uid for part in parts])
 
 
+def offered(client: httpx.Client, peer: PeerSettings) -> int:
+    """The HTTP status of the answer to a request to store nothing.
+
+    Raises:
+        PeerError: there is no answer.
+    """
+    headers = {
+        "Accept": DICOM_JSON,
+        "Content-Type": 'multipart/related; type="application/dicom"; boundary=nothing',
+    }
+    with answered(peer):
+        response = client.post(f"{peer.url.rstrip('/')}/studies", content=b"--nothing--\r\n", headers=headers)
+    return response.status_code
+
+
 def statuses(http_status: int, answer: Any, sent: Sequence[str]) -> dict[str, int]:
     """What became of each object, by the response (PS3.18 10.5.3.2).
 

@@ -178,3 +178,19 @@ def test_frames_of_one_object_are_named_by_their_numbers() -> None:
     document = of("ko", made(findings, images))
     (item,) = (each for each in document.ContentSequence if each.ValueType == "IMAGE")
     assert list(item.ReferencedSOPSequence[0].ReferencedFrameNumber) == [3, 4]
+
+
+def test_two_models_on_one_study_share_no_object_and_no_series() -> None:
+    images = series(**GREY)
+    findings = findings_on(images)
+    first = made(findings, images)
+    other = replace(CONTEXT, job_key="fedcba9876543210" * 4)
+    second = encode(findings, contract(name="another"), images, other, None, ALL, np.zeros(findings.grid.shape))
+    numbers = []
+    for objects in (first, second):
+        check(objects, findings, images, ALL)
+        numbers.append({int(of(each.kind, objects).SeriesNumber) for each in objects})
+    assert not {each.sop_instance_uid for each in first} & {each.sop_instance_uid for each in second}
+    assert not {each.series_instance_uid for each in first} & {each.series_instance_uid for each in second}
+    assert not numbers[0] & numbers[1]
+    assert len(numbers[0]) == 5
