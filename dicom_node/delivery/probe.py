@@ -98,9 +98,11 @@ def probe(settings: Settings, peer: PeerSettings, timeout_s: float) -> Probe:
     Raises:
         PeerError: it cannot be reached, or does not let us in.
     """
-    if peer.kind == "folder":
+    if peer.kind not in ("dicom", "dicomweb"):
         raise PeerError(
-            f"{peer.name} is a folder: it takes whatever is written", reason="a-folder", remedy="peers echo tries it"
+            f"{peer.name} is of kind {peer.kind!r}: it negotiates nothing",
+            reason="no-probe",
+            remedy="peers echo tries it",
         )
     return _probe_web(settings, peer, timeout_s) if peer.kind == "dicomweb" else _probe_dicom(settings, peer, timeout_s)
 
