@@ -1,7 +1,8 @@
 """Every kind of object, of every bundled model and every kind of source, before other people's programs.
 
 ``dciodvfy`` judges each, DCMTK's ``dsrdump`` and PixelMed's validator the documents, DCMTK's ``dcmj2pnm`` opens the
-pictures, and Orthanc takes and shows them. Nothing is allowed for but what ``peers.FALSE_ERROR``, ``UNCHECKED`` and ``LABEL_MAP`` name and explain.
+pictures, and Orthanc takes and shows them. Nothing is allowed for but what ``peers.FALSE_ERROR``, ``UNCHECKED`` and
+``LABEL_MAP`` name and explain.
 """
 
 from __future__ import annotations
