@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import highdicom as hd
-from dicom_node.domain.comparison import Verdict
 
+from dicom_node.domain.comparison import Verdict
 from dicom_node.domain.finding import Code, Presence
 
 ABSENT = Code("272519000", "SCT", "Absent")
