@@ -22,6 +22,7 @@ from dicom_node.archive.parcels import Parcels
 from dicom_node.archive.places import Places
 from dicom_node.archive.processes import Processes
 from dicom_node.archive.result_views import tell_again
+from dicom_node.archive.sealing import Vault
 from dicom_node.catalogue import Catalogue, contracts_of_rules
 from dicom_node.completion.counts import Counter
 from dicom_node.completion.watch import Watch
@@ -173,7 +174,7 @@ class Node:
         catalogue = Catalogue.load(settings)
         contracts = contracts_of_rules(configuration, catalogue)
         rules = self._rules = RuleSet.compile(configuration, contracts)
-        self.database = Database(settings.database.url, settings.node.data_dir)
+        self.database = Database(settings.database.url, settings.node.data_dir, Vault.of(settings.ehr.seal))
         migrate(self.database)
         self._membership = Membership(self.database, settings.node)
         self._membership.enter()

@@ -21,6 +21,7 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.notices import lateness
 from dicom_node.archive.processes import this_process
 from dicom_node.archive.results import Outcome
+from dicom_node.archive.sealing import Vault
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
@@ -109,7 +110,7 @@ class Worker:
     @classmethod
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
         """Connect to the ledger and read the models; nothing is loaded yet."""
-        database = Database(settings.database.url, settings.node.data_dir)
+        database = Database(settings.database.url, settings.node.data_dir, Vault.of(settings.ehr.seal))
         worker, data_dir = settings.worker, settings.node.data_dir
         ledger = Ledger(database, worker.maximum_attempts, worker.at_once, abilities(settings, device))
         return cls(

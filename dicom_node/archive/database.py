@@ -32,6 +32,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
+from dicom_node.archive.sealing import Vault
 from dicom_node.errors import ConfigurationError, LedgerError
 
 BUSY_TIMEOUT_S = 30
@@ -129,9 +130,12 @@ def come(time: Column[datetime]) -> ColumnElement[bool]:
 class Database:
     """Connections to the ledger. Threads may share one."""
 
-    def __init__(self, url: str, data_dir: Path) -> None:
+    def __init__(self, url: str, data_dir: Path, vault: Vault | None = None) -> None:
+        """``vault``: seals what records and genomes say."""
         self.data_dir = data_dir
+        self.vault = vault
         self.engine = _engine(url, data_dir)
+        setattr(self.engine.dialect, "vault", vault)  # noqa: B010  where SealedJson finds it
         # Our SQLite connections begin no transaction by themselves.
         self.is_server = self.engine.dialect.name != "sqlite"
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_server else self.engine
@@ -160,6 +164,18 @@ class Database:
             elif alone is not None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": alone})
             yield connection
+
+    @contextmanager
+    def erasing(self) -> Iterator[Connection]:
+        """As :meth:`write`, of what must not stand on the disk afterwards. PostgreSQL overwrites it as it vacuums."""
+        with self.write() as connection:
+            if self.engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            yield connection
+        if self.engine.dialect.name == "sqlite":
+            with _translated(), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA secure_delete=OFF")
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def changes(self) -> Callable[[], int]:
         """Tells a number that stays the same as long as nobody writes to the ledger. For one thread.

@@ -18,7 +18,8 @@ from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.files import ObjectStore
-from dicom_node.archive.schema import document, feature, identity, patient_record, site, study
+from dicom_node.archive.schema import document, feature, identity, identity_event, patient_record, study
+from dicom_node.archive.sealing import Vault, opened
 from dicom_node.domain.feature import Feature
 from dicom_node.errors import LedgerError
 
@@ -55,11 +56,30 @@ class Taken:
     features: int  # that are new, or say something else than before
 
 
-def keep(store: ObjectStore, kind: str, source: str, data: bytes) -> NewDocument:
-    """Write a document as it was received, durably, and readable by the node's user alone."""
+def keep(store: ObjectStore, kind: str, source: str, data: bytes, vault: Vault | None = None) -> NewDocument:
+    """Write a document as it was received, durably, readable by the node's user alone, and sealed where there is a key.
+
+    Raises:
+        LedgerError: it is here already, and its key is not.
+    """
     found = hashlib.sha256(data).hexdigest()
-    path = store.write_document(f"{kind}/{found[:2]}/{found}", data)
+    name = f"{kind}/{found[:2]}/{found}"
+    path = store.places.documents / name
+    if path.exists():
+        if hashlib.sha256(opened(vault, path.read_bytes(), found)).hexdigest() != found:
+            raise LedgerError(f"{path} holds something else", reason="result-exists", remedy="restore it from a backup")
+    else:
+        path = store.write_document(name, data if vault is None else vault.seal(data, found))
     return NewDocument(kind, source, found, store.relative(path))
+
+
+def read_document(store: ObjectStore, document: NewDocument, vault: Vault | None = None) -> bytes:
+    """A document as it was received.
+
+    Raises:
+        LedgerError: it is not there any more, or its key is not here.
+    """
+    return opened(vault, store.read_document(document.path), document.digest)
 
 
 class Features:
@@ -67,15 +87,20 @@ class Features:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._checked = database.vault is not None  # that nothing is sealed that we would write in clear beside
+
+    @property
+    def vault(self) -> Vault | None:
+        """What seals, where there is a key."""
+        return self._database.vault
 
     def identity(self, issuer: str, patient_id: str) -> int:
-        """The row of a patient, by (issuer, id); made where there is none. Without an issuer: the site's own.
+        """The row of a patient, by (issuer, id); made where there is none.
 
         Raises:
             LedgerError: another process makes it just now.
         """
         with self._writing() as connection:
-            issuer = issuer or connection.execute(select(site.c.issuer).where(site.c.id == _SITE)).scalar() or ""
             key = {"site_id": _SITE, "issuer": issuer, "patient_id": patient_id}
             found = connection.execute(select(identity.c.id).filter_by(**key)).scalar()
             if found is None:
@@ -86,9 +111,8 @@ class Features:
             return int(found)
 
     def find(self, issuer: str, patient_id: str) -> int | None:
-        """The row of a patient, by (issuer, id), or None. Without an issuer: the site's own."""
+        """The row of a patient, by (issuer, id), or None."""
         with self._database.read() as connection:
-            issuer = issuer or connection.execute(select(site.c.issuer).where(site.c.id == _SITE)).scalar() or ""
             key = {"site_id": _SITE, "issuer": issuer, "patient_id": patient_id}
             found = connection.execute(select(identity.c.id).filter_by(**key)).scalar()
             return None if found is None else int(found)
@@ -110,6 +134,9 @@ class Features:
             LedgerError: another process takes in the same just now.
         """
         with self._writing() as connection:
+            if not self._checked:
+                connection.execute(select(feature.c.content).order_by(feature.c.id.desc()).limit(1)).scalar()
+                self._checked = True
             document_id, known = _document(connection, identity_id, new)
             if record is not None:
                 _tell(connection, identity_id, document_id, record)
@@ -152,6 +179,12 @@ class Features:
             which = or_(study.c.identity_id.in_(mine), study.c.moved_to.in_(mine))
             return tuple(connection.execute(select(study.c.id).where(which).order_by(study.c.id)).scalars())
 
+    def numbers_of(self, identity_id: int) -> frozenset[str]:
+        """Patient IDs of a patient, and of all who were merged into them."""
+        with self._database.read() as connection:
+            mine = identity.c.id.in_(merged(connection, identity_id))
+            return frozenset(connection.execute(select(identity.c.patient_id).where(mine)).scalars())
+
     def patients(self, patient_id: str, issuer: str | None = None) -> tuple[tuple[int, str], ...]:
         """Rows and issuers of the patients of that number; of one issuer, or of all."""
         where = [identity.c.patient_id == patient_id, identity.c.site_id == _SITE]
@@ -160,6 +193,23 @@ class Features:
         with self._database.read() as connection:
             rows = connection.execute(select(identity.c.id, identity.c.issuer).where(*where).order_by(identity.c.id))
             return tuple((int(row.id), row.issuer) for row in rows)
+
+    def history(self, identity_id: int) -> tuple[dict[str, Any], ...]:
+        """What authorities told of a patient and of all who were merged into them, as it happened."""
+        with self._database.read() as connection:
+            mine = connection.execute(
+                select(identity.c.issuer, identity.c.patient_id).where(
+                    identity.c.id.in_(merged(connection, identity_id))
+                )
+            ).all()
+            rows = connection.execute(select(identity_event).order_by(identity_event.c.at, identity_event.c.id)).all()
+        people = {(row.issuer, row.patient_id) for row in mine}
+        named = [(row, {tuple(row.content[key]) for key in ("patient", "into") if key in row.content}) for row in rows]
+        return tuple(
+            {"at": row.at, "kind": row.kind, "source": row.source, "event": row.event_id, **row.content}
+            for row, who in named
+            if who & people
+        )
 
     def documents(self, identity_id: int) -> tuple[tuple[NewDocument, datetime], ...]:
         """What was received of a patient, and when."""

@@ -247,6 +247,17 @@ class ObjectStore:
         """Write ``documents/<name>`` as :meth:`write_result` does, for the node's user alone."""
         return self._write_once(self.places.documents, name, data, mode=0o600)
 
+    def read_document(self, name: str) -> bytes:
+        """What :meth:`write_document` wrote; ``name`` as the ledger has it.
+
+        Raises:
+            LedgerError: it is not there any more.
+        """
+        try:
+            return self.absolute(name).read_bytes()
+        except OSError as error:
+            raise LedgerError(f"{name} cannot be read: {error.strerror}", reason="no-document") from error
+
     def _write_once(self, folder: Path, name: str, data: bytes, mode: int = 0o640) -> Path:
         path = self._inside(folder, name)
         if path.exists():

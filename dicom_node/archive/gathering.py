@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -97,10 +97,12 @@ def tell(database: Database, waiting: Gathering, words: str) -> None:
             connection.execute(update(job).where(*which).values(progress=told))
 
 
-def subject_of(database: Database, study_id: int, default_issuer: str) -> Subject:
+def subject_of(
+    database: Database, study_id: int, default_issuer: str, deidentified_from: Collection[str] = ()
+) -> Subject:
     """The patient of a study, in a connection of its own."""
     with database.read() as connection:
-        return of_study(connection, study_id, default_issuer)
+        return of_study(connection, study_id, default_issuer, deidentified_from)
 
 
 def freeze(
@@ -131,5 +133,6 @@ def freeze(
         for value in values:
             states[value.state] = states.get(value.state, 0) + 1
         detail = {"matched": match["matched"], "reason": match["reason"], **states}
+        detail["names"] = sorted(value.name for value in values if value.value is not None)
         events.record(connection, "features gathered", by, detail, study_id=row.study_id, job_id=job_id)
         return True

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from dicom_node.archive import events, open_items
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.reissues import DOUBTED
-from dicom_node.archive.schema import identity, identity_event, job, parcel, result_set, series, site, study
+from dicom_node.archive.schema import identity, identity_event, job, parcel, result_set, series, study
 from dicom_node.archive.truth import Truth, series_of
 from dicom_node.domain.identifiers import is_valid_uid
 from dicom_node.domain.job import UNFINISHED, JobState
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Who is meant. Without an issuer: the site's own."""
+    """Who is meant. Without an issuer: as images have it that name none."""
 
     patient_id: str
     issuer: str = ""
@@ -286,8 +286,7 @@ def _moved_to(connection: Connection, event: IdentityEvent) -> int | None:
 
 def _identity(connection: Connection, who: Patient, event: IdentityEvent, *, known: bool = False) -> Any:
     """The row of a patient; made when there is none, unless it has to be known."""
-    issuer = who.issuer or connection.execute(select(site.c.issuer).where(site.c.id == _SITE)).scalar() or ""
-    where = (identity.c.site_id == _SITE, identity.c.issuer == issuer, identity.c.patient_id == who.patient_id)
+    where = (identity.c.site_id == _SITE, identity.c.issuer == who.issuer, identity.c.patient_id == who.patient_id)
     row = connection.execute(select(identity).where(*where).with_for_update()).first()
     if row is not None:
         return row
@@ -295,7 +294,7 @@ def _identity(connection: Connection, who: Patient, event: IdentityEvent, *, kno
         raise LedgerError(f"no patient {who.patient_id!r} is known", reason="no-such-patient")
     values: dict[str, Any] = {
         "site_id": _SITE,
-        "issuer": issuer,
+        "issuer": who.issuer,
         "patient_id": who.patient_id,
         "attributes": {},
         "revision": 1,

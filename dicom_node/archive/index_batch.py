@@ -27,7 +27,7 @@ from dicom_node.archive.index_drafts import (
 from dicom_node.archive.instance_rows import Row, insert_rows, rejected_row, row_of
 from dicom_node.archive.rejection_notes import Rejections, reach, reach_moved
 from dicom_node.archive.rounds import Rounds
-from dicom_node.archive.schema import artifact, instance, site
+from dicom_node.archive.schema import artifact, instance
 from dicom_node.domain.rejection import RejectionNote
 from dicom_node.domain.study import Header, InstanceState, Origin, Readiness
 from dicom_node.errors import DicomNodeError
@@ -73,10 +73,9 @@ class Batch:
     def __init__(self, connection: Connection, store: ObjectStore, site_id: int) -> None:
         self._connection = connection
         self._store = store
-        issuer = connection.execute(select(site.c.issuer).where(site.c.id == site_id)).scalar()
         self._rounds = Rounds(connection, store, site_id)
         now = connection.execute(select(db_now())).scalar_one()
-        self._drafts = Drafts(connection, site_id, issuer or "", now)
+        self._drafts = Drafts(connection, site_id, now)
         self._paths: set[str] = set()
         self._own: set[str] = set()
         self._current: dict[str, _Current] = {}

@@ -129,10 +129,9 @@ class SeriesDraft:
 class Drafts:
     """Reads rows once, lets them be changed in memory, writes each once."""
 
-    def __init__(self, connection: Connection, site_id: int, issuer: str, now: datetime) -> None:
+    def __init__(self, connection: Connection, site_id: int, now: datetime) -> None:
         self.connection = connection
         self.site_id = site_id
-        self.issuer = issuer  # of Patient IDs that name none
         self.now = now  # by the database's clock
         self._studies: dict[str, StudyDraft] = {}
         self._series: dict[tuple[str, str], SeriesDraft] = {}
@@ -184,7 +183,7 @@ class Drafts:
         attributes = header.attributes
         if isinstance(attributes, Alike) and attributes.shared is self._heard[0]:
             return self._heard[1]
-        key = (header.issuer or self.issuer, header.patient_id)
+        key = (header.issuer, header.patient_id)
         told = {keyword: attributes[keyword] for keyword in _OF_IDENTITY if keyword in attributes}
         known = self._identities.get(key)
         if known is None or not told.items() <= known[1].items():
@@ -197,7 +196,7 @@ class Drafts:
         """The row of the patient whom all of ``patients`` name."""
         issuers = {issuer for issuer, _ in patients} - {""}
         (patient_id,) = {patient_id for _, patient_id in patients}
-        issuer = issuers.pop() if issuers else self.issuer
+        issuer = issuers.pop() if issuers else ""
         where = (identity.c.site_id == self.site_id, identity.c.issuer == issuer[:64])
         found = select(identity.c.id).where(*where, identity.c.patient_id == patient_id[:255])
         return self.connection.execute(found).scalar()

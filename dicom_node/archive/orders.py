@@ -1,15 +1,17 @@
 """Orders, by accession number and its issuer: how urgent each is, and who said so.
 
-Whoever knows the priority of an order, a worklist today, tells it by :func:`set_priority`. It counts for the jobs of
-the order's studies that have not begun, and for those that are planned later. The more urgent of rule and order
-counts; what a person has set stays.
+Whoever knows the priority of an order, a worklist or an HL7 message, tells it by :func:`set_priority`. It counts for
+the jobs of the order's studies that have not begun, and for those that are planned later. The more urgent of rule and
+order counts; what a person has set stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from dicom_node.archive import events
 from dicom_node.archive.database import Database, db_later, db_now
@@ -109,6 +111,53 @@ def set_priority(
         return sum(apply_to(connection, study_id) for study_id in connection.execute(studies).scalars().all())
 
 
+def describe(database: Database, accession_number: str, visit: str, account: str) -> None:
+    """Tell of which visit and account an order is; empty: not told."""
+    told = {name: value for name, value in (("visit", visit), ("account", account)) if value}
+    if not told:
+        return
+    with database.write() as connection:
+        which = imaging_order.c.accession_number == accession_number
+        if not connection.execute(update(imaging_order).where(which).values(**told)).rowcount:
+            _order(connection, accession_number, "")
+            connection.execute(update(imaging_order).where(which).values(**told, source="hl7:"))
+
+
+def issuers_of(database: Database, accession_number: str) -> tuple[str, ...]:
+    """Who issued orders of that number, as far as is known."""
+    which = imaging_order.c.accession_number == accession_number
+    with database.read() as connection:
+        return tuple(connection.execute(select(imaging_order.c.issuer).where(which)).scalars())
+
+
+def patients_of(database: Database, accession_number: str) -> frozenset[str]:
+    """Patient IDs of the studies of that number."""
+    which = (study.c.accession_number == accession_number, study.c.patient_id.is_not(None))
+    with database.read() as connection:
+        return frozenset(connection.execute(select(study.c.patient_id).where(*which)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class OfPatient:
+    """A study, and what its order says of visit and account; empty: not known."""
+
+    study_id: int
+    study_uid: str
+    visit: str
+    account: str
+
+
+def of_patients(database: Database, identities: Collection[int]) -> tuple[OfPatient, ...]:
+    """Studies of these patients with their visits."""
+    columns = (study.c.id, study.c.study_uid, imaging_order.c.visit, imaging_order.c.account)
+    joined = study.outerjoin(imaging_order, imaging_order.c.id == study.c.order_id)
+    whose = or_(study.c.identity_id.in_(identities) & study.c.moved_to.is_(None), study.c.moved_to.in_(identities))
+    statement = select(*columns).select_from(joined).where(whose).order_by(study.c.id)
+    with database.read() as connection:
+        rows = connection.execute(statement).all()
+    return tuple(OfPatient(row.id, row.study_uid, row.visit or "", row.account or "") for row in rows)
+
+
 def could_not_ask(database: Database, order: Order, note: str) -> None:
     """A worklist could not be asked: it is asked again after a pause, a few times."""
     with database.write() as connection:
@@ -150,6 +199,22 @@ def _order(connection: Connection, accession_number: str, issuer: str) -> int:
     found = connection.execute(select(imaging_order.c.id).where(*where)).scalar()
     if found is not None:
         return int(found)
-    values = {**key, "source": "", "note": "", "tries": 0, "next_try": db_now()}
+    values = {
+        **key,
+        "source": "",
+        "note": "",
+        "tries": 0,
+        "next_try": db_now(),
+        **_told_without_issuer(connection, key),
+    }
     made = connection.execute(insert(imaging_order).values(**values).returning(imaging_order.c.id))
     return int(made.scalar_one())
+
+
+def _told_without_issuer(connection: Connection, key: dict[str, Any]) -> dict[str, Any]:
+    """What HL7 said of an order of that number before images named its issuer, which messages seldom do."""
+    where = [imaging_order.c[column] == value for column, value in {**key, "issuer": ""}.items()]
+    row = connection.execute(select(imaging_order).where(*where, imaging_order.c.source.startswith("hl7:"))).first()
+    if row is None:
+        return {}
+    return {name: getattr(row, name) for name in ("priority", "source", "told_at", "next_try", "visit", "account")}

@@ -35,7 +35,9 @@ from dicom_node.archive.schema_encodings import encoding_refusal as encoding_ref
 from dicom_node.archive.schema_features import document as document
 from dicom_node.archive.schema_features import feature as feature
 from dicom_node.archive.schema_features import patient_record as patient_record
+from dicom_node.archive.schema_features import record_sync as record_sync
 from dicom_node.archive.schema_orders import imaging_order as imaging_order
+from dicom_node.archive.sealing import SealedJson
 
 _UNDECIDED = text("decided_revision < revision")
 _UNSETTLED = text("supersedes IS NOT NULL AND NOT settled")
@@ -56,7 +58,6 @@ site = Table(
     _id(),
     Column("name", String(64), nullable=False, unique=True),
     Column("called_ae", String(16)),
-    Column("issuer", String(64)),  # default Issuer of Patient ID (0010,0021)
     Column("time_zone", String(64)),
     Column("settings", JSON, nullable=False),
 )
@@ -211,7 +212,9 @@ job = Table(
     Column("useful_until", UtcTime),  # a result is late from then on; none: never
     Column("replacement", JSON(none_as_null=True)),  # reason, title, by: a person has the earlier result replaced
     Column("gather_until", UtcTime),  # until when features are waited for; none: they are not, or no more
-    Column("features", JSON(none_as_null=True)),  # as they were when they were gathered: at, match, values
+    Column(
+        "features", SealedJson("job.features", none_as_null=True)
+    ),  # as they were when they were gathered: at, match, values
     Column("settled", Boolean, nullable=False, default=False),  # whether the result it replaces was seen to
     Column("encodes", Key),  # the result set that it encodes anew from the findings; none: it runs its model
     UniqueConstraint("key", "issue"),

@@ -6,6 +6,7 @@ from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, String, Table, 
 
 from dicom_node.archive.columns import Key, id_column, metadata, site_column
 from dicom_node.archive.database import UtcTime
+from dicom_node.archive.sealing import SealedJson
 
 document = Table(
     "document",  # a source as it was received
@@ -30,7 +31,9 @@ patient_record = Table(
     Column("identity_id", Key, ForeignKey("identity.id"), nullable=False),
     Column("source", String(64), nullable=False),  # the system
     Column("reference", String(255), nullable=False),  # what it calls the patient: Patient/123
-    Column("attributes", JSON, nullable=False),  # DICOM keyword -> name, birth date, sex
+    Column(
+        "attributes", SealedJson("patient_record.attributes"), nullable=False
+    ),  # DICOM keyword -> name, birth date, sex
     Column("document_id", Key, ForeignKey("document.id")),
     Column("standing", String(16), nullable=False),  # current, replaced, deleted
     Column("changed_at", UtcTime, nullable=False),
@@ -49,8 +52,20 @@ feature = Table(
     Column("source", String(255), nullable=False),  # what in the document says so, without its version
     Column("current", Boolean, nullable=False),  # false: a later version of its source says otherwise, or nothing
     Column("extracted_at", UtcTime, nullable=False),
-    Column("content", JSON, nullable=False),  # domain.feature.Feature
+    Column("content", SealedJson("feature.content"), nullable=False),  # domain.feature.Feature
     Column("gone", Text, nullable=False, default=""),  # why it is not current
     Index(None, "identity_id", "name"),
     Index(None, "source"),
+)
+
+record_sync = Table(
+    "record_sync",  # how far a server of the record was followed
+    metadata,
+    id_column(),
+    site_column(),
+    Column("server", String(32), nullable=False),  # its name in the settings
+    Column("kind", String(16), nullable=False),  # changes, export
+    Column("changed_at", UtcTime, nullable=False),
+    Column("state", JSON, nullable=False),
+    UniqueConstraint("server", "kind", "site_id"),
 )

@@ -20,6 +20,8 @@ imaging_order = Table(
     Column("told_at", UtcTime),
     Column("tries", Integer, nullable=False),  # in which a worklist could not be asked
     Column("next_try", UtcTime),  # none: worklists are not asked any more
+    Column("visit", String(64)),  # of which visit it is (PV1-19), where HL7 has told
+    Column("account", String(64)),  # and of which account (PID-18)
     UniqueConstraint("accession_number", "issuer", "site_id"),
     Index(None, "next_try"),
 )

@@ -48,6 +48,7 @@ def opened(settings: Settings) -> Iterator[Database]:
     from dicom_node.archive.database import Database
     from dicom_node.archive.migrate import current_revision, head_revision
     from dicom_node.archive.places import Places
+    from dicom_node.archive.sealing import Vault
 
     place = Places(settings.node.data_dir).ledger
     if settings.database.url == "sqlite" and not place.is_file():
@@ -56,7 +57,7 @@ def opened(settings: Settings) -> Iterator[Database]:
             reason="no-ledger",
             remedy="start the node, which makes one: dicom-node up; or name the right file with --config",
         )
-    database = Database(settings.database.url, settings.node.data_dir)
+    database = Database(settings.database.url, settings.node.data_dir, Vault.of(settings.ehr.seal))
     try:
         found, expected = current_revision(database), head_revision()
         if found is None:

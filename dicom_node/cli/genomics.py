@@ -62,7 +62,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """What the genomes and tables of a patient say, and on what evidence."""
-    from dicom_node.archive.features import Features
+    from dicom_node.archive import reads
+    from dicom_node.archive.features import Features, read_document
+    from dicom_node.archive.files import ObjectStore
     from dicom_node.sidecars.genomics.intake import EXPRESSION, GENOME
 
     settings = access.configuration(context).settings
@@ -71,9 +73,12 @@ def show(
         identity = features.find(issuer, patient)
         documents = features.documents(identity) if identity else ()
         told = features.of_patient(identity) if identity else ()
+        vault, store = database.vault, ObjectStore(settings.node.data_dir)
+        if identity:
+            reads.record(database, identity, access.person(), "genomics show", {each.name for each in told})
     readings = [
         {"kind": new.kind, "file": new.source, "received_at": received.isoformat()}
-        | {"reading": json.loads((settings.node.data_dir / new.path).read_text(encoding="utf-8"))}
+        | {"reading": json.loads(read_document(store, new, vault))}
         for new, received in documents
         if new.kind in (GENOME, EXPRESSION)
     ]

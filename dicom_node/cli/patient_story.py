@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dicom_node.cli import output
+from dicom_node.cli import access, output
 from dicom_node.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -31,13 +31,18 @@ def known(database: Database, settings: EhrSettings, patient_id: str, issuer: st
 def _one(
     database: Database, settings: EhrSettings, features: Any, row: int, patient_id: str, issuer: str
 ) -> dict[str, Any]:
+    from dicom_node.archive import reads
+
     records = features.records(row)
+    told = features.of_patient(row)
+    reads.record(database, row, access.person(), "patients show", {each.name for each in told})
     return {
         "patient_id": patient_id,
         "issuer": issuer,
         "records": [{"source": r.source, "reference": r.reference, "standing": r.standing} for r in records],
+        "history": [_event(each) for each in features.history(row)],
         "documents": len(features.documents(row)),
-        "features": [_shown(feature) for feature in _newest(features.of_patient(row))],
+        "features": [_shown(feature) for feature in _newest(told)],
         "studies": [_study(database, settings, features, number) for number in features.studies(row)],
     }
 
@@ -64,13 +69,22 @@ def _shown(feature: Feature) -> dict[str, Any]:
 
 
 def _study(database: Database, settings: EhrSettings, features: Any, study_id: int) -> dict[str, Any]:
-    from dicom_node.archive.subjects import of_study
-    from dicom_node.sidecars.matching import match
+    from dicom_node.sidecars.unmatched import matched
 
-    with database.read() as connection:
-        subject = of_study(connection, study_id, settings.default_issuer)
-    records = [record for identity in subject.identities for record in features.records(identity)]
-    return {"study": study_id, **match(subject, records).as_json()}
+    return {"study": study_id, **matched(database, features, settings, study_id)[2].as_json()}
+
+
+def _event(told: dict[str, Any]) -> dict[str, Any]:
+    """One event of who is who, as plain data."""
+    named = {key: " of ".join(filter(None, reversed(told[key]))) for key in ("patient", "into") if key in told}
+    what = {key: told[key] for key in ("study_uid", "accession_number", "series") if told.get(key)}
+    about = {"at": told["at"].isoformat(), "kind": told["kind"], "source": told["source"], **named, **what}
+    return {**about, "changes": sorted(told["values"])}
+
+
+def _says(event: dict[str, Any]) -> str:
+    which = [event[key] for key in ("study_uid", "accession_number") if key in event]
+    return ", ".join([*which, *event["changes"]])
 
 
 def render(data: list[dict[str, Any]]) -> None:
@@ -80,6 +94,14 @@ def render(data: list[dict[str, Any]]) -> None:
         output.heading(whose)
         records = [f"{r['source']} {r['reference']} ({r['standing']})" for r in each["records"]]
         output.fields([("records", records or "none"), ("documents", each["documents"])])
+        output.table(
+            ["when", "what", "patient", "into", "told by", "says"],
+            [
+                [h["at"][:19], h["kind"], h.get("patient", ""), h.get("into", ""), h["source"], _says(h)]
+                for h in each["history"]
+            ],
+            empty="nobody has told anything of who this is",
+        )
         rows = [
             [f["name"], f["value"], f["unit"], f["state"], (f["effective_at"] or "")[:10], f["reason"] or f["source"]]
             for f in each["features"]

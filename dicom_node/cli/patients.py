@@ -8,8 +8,10 @@ import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
+from dicom_node.errors import LedgerError
 
 if TYPE_CHECKING:
+    from dicom_node.archive.features import Features
     from dicom_node.archive.identities import IdentityEvent
 
 commands = typer.Typer(no_args_is_help=True, help="Patients: what is known of them, and corrections.")
@@ -111,6 +113,91 @@ def show(
     output.show(data, as_json, render)
 
 
+@commands.command()
+def unmatched(context: typer.Context, as_json: Json = False) -> None:
+    """Studies whose models ask for the record, and whose record is not found beyond doubt; with reason and evidence."""
+    from dicom_node.sidecars import unmatched as worklist
+
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        found = worklist.unmatched(database, settings.ehr)
+    output.show([each.as_json() for each in found], as_json, _print_unmatched)
+    if found:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def reads(
+    context: typer.Context,
+    patient: PatientArgument,
+    issuer: Annotated[str, typer.Option(help="Issuer of that Patient ID; none: of any.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Who read what of a patient's record and genome, when, and what for."""
+    from dicom_node.archive import reads as audit
+    from dicom_node.archive.features import Features
+
+    with access.ledger(context) as database:
+        rows = _known(Features(database), patient, issuer)
+        found = [each for row in rows for each in audit.of_patient(database, row)]
+    data = [
+        {"at": r.at.isoformat(), "by": r.by, "what": r.kind, "purpose": r.purpose, "features": list(r.names)}
+        for r in dict.fromkeys(found)
+    ]
+    output.show(data, as_json, _print_reads)
+
+
+@commands.command()
+def forget(
+    context: typer.Context,
+    patient: PatientArgument,
+    issuer: Annotated[str, typer.Option(help="Issuer of that Patient ID; none: of any.")] = "",
+    why: Annotated[str, typer.Option(help="What for; it stands in the history.")] = "asked for",
+    as_json: Json = False,
+) -> None:
+    """Take out, for good, what record and genome say of a patient. Images and results stay."""
+    from dataclasses import asdict
+
+    from dicom_node.archive import forgetting
+    from dicom_node.archive.features import Features
+    from dicom_node.archive.files import ObjectStore
+
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        store = ObjectStore(settings.node.data_dir)
+        rows = _known(Features(database), patient, issuer)
+        gone = [asdict(forgetting.forget(database, store, row, access.person(), why)) for row in rows]
+    data = {name: sum(each[name] for each in gone) for name in ("documents", "features", "records", "jobs")}
+    output.show(data, as_json, _print_forgotten)
+
+
+@commands.command()
+def reseal(context: typer.Context, as_json: Json = False) -> None:
+    """Seal what records and genomes say by the first key of [ehr.seal], whatever it was sealed by, or in clear."""
+    from dicom_node.archive import forgetting
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.errors import ConfigurationError
+
+    settings = access.configuration(context).settings
+    with access.opened(settings) as database:
+        if database.vault is None:
+            raise ConfigurationError("is not there; there is no key to seal with", key="ehr.seal")
+        files, values = forgetting.reseal(database, ObjectStore(settings.node.data_dir), database.vault)
+    output.show({"files": files, "values": values}, as_json, _print_resealed)
+
+
+def _known(features: Features, patient: str, issuer: str) -> list[int]:
+    """Rows of the patients of that number.
+
+    Raises:
+        LedgerError: there are none.
+    """
+    found = features.patients(patient, issuer or None)
+    if not found:
+        raise LedgerError(f"no patient {patient!r} is known", reason="no-such-patient")
+    return [row for row, _ in found]
+
+
 def new_event(event: str, source: str, at: str) -> tuple[str, str, Any]:
     """Id, source and time of an event; a new id, and now, where none is given."""
     import uuid
@@ -139,6 +226,31 @@ def take(context: typer.Context, event: IdentityEvent, as_json: bool) -> None:
         studies = identities.take(database, event, access.person())
     data = {"event": event.id, "source": event.source, "taken": studies is not None, "studies": list(studies or ())}
     output.show(data, as_json, _print)
+
+
+def _print_unmatched(data: list[dict[str, Any]]) -> None:
+    if not data:
+        output.write("every study whose models ask for the record has one")
+    for each in data:
+        output.heading(f"study {each['study']}: {each['patient_id']} of {each['issuer'] or 'nobody knows whom'}")
+        output.write(each["reason"])
+        names = ("record", "standing", "PatientName", "PatientBirthDate", "PatientSex")
+        rows = [[record[name] for name in names] for record in each["compared"]]
+        output.table(["record", "", "name", "birth date", "sex"], rows, empty="no record has the number")
+
+
+def _print_reads(data: list[dict[str, Any]]) -> None:
+    rows = [[r["at"][:19], r["by"], r["what"], r["purpose"], ", ".join(r["features"])] for r in data]
+    output.table(["when", "who", "what", "what for", "features"], rows, empty="nobody has read anything")
+
+
+def _print_forgotten(data: dict[str, Any]) -> None:
+    output.write(f"gone: {data['documents']} documents, {data['features']} features, {data['records']} records")
+    output.write(f"{data['jobs']} jobs hold no more what they were given")
+
+
+def _print_resealed(data: dict[str, Any]) -> None:
+    output.write(f"{data['files']} files and {data['values']} values are sealed anew")
 
 
 def _print(data: dict[str, Any]) -> None:

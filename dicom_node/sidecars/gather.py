@@ -118,7 +118,8 @@ class Gatherer:
         if words := _waits(waiting):
             gathering.tell(self._database, waiting, words)
             return False
-        subject = gathering.subject_of(self._database, waiting.study_id, self._settings.default_issuer)
+        told = self._settings
+        subject = gathering.subject_of(self._database, waiting.study_id, told.default_issuer, told.deidentified_from)
         trouble = self._trouble(waiting.job_id, subject, contract)
         at = datetime.now(UTC)
         found = self._match(waiting, subject)

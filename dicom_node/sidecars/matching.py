@@ -69,7 +69,7 @@ def _disagreement(images: Mapping[str, str], record: Mapping[str, str]) -> str:
 
 
 def _evidence(subject: Subject, record: PatientRecord) -> str:
-    ours, theirs = (_letters(told.get("PatientName", "")) for told in (subject.attributes, record.attributes))
+    ours, theirs = (letters(told.get("PatientName", "")) for told in (subject.attributes, record.attributes))
     name = "the name too" if ours and ours == theirs else "the name is written otherwise"
     return (
         f"number {subject.patient_id} of {subject.issuer}, date of birth and sex agree with {record.source} "
@@ -77,7 +77,7 @@ def _evidence(subject: Subject, record: PatientRecord) -> str:
     )
 
 
-def _letters(name: str) -> str:
+def letters(name: str) -> str:
     """Family and first given name, for a comparison that decides nothing."""
     parts = name.split("=")[0].split("^")
     return "^".join("".join(filter(str.isalpha, part)).casefold() for part in parts[:2])

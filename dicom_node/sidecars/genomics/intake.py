@@ -106,7 +106,7 @@ class Intake:
 
     def _keep(self, entry: Entry, kind: str, file: Path, told: Mapping[str, Any], features: Sequence[Feature]) -> Kept:
         data = json.dumps(told, indent=1, sort_keys=True).encode()
-        document = keep(self._store, kind, file.name, data)
+        document = keep(self._store, kind, file.name, data, self._features.vault)
         identity = self._features.identity(entry.issuer, entry.patient_id)
         prefix = extract.source_of("vcf" if kind == GENOME else "expression", entry.sample, "")
         said = {feature.source for feature in features}

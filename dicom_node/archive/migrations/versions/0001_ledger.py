@@ -57,7 +57,6 @@ def upgrade() -> None:
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("called_ae", sa.String(length=16), nullable=True),
-        sa.Column("issuer", sa.String(length=64), nullable=True),
         sa.Column("time_zone", sa.String(length=64), nullable=True),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_site")),
@@ -144,6 +143,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("site_id", "kind", "digest", name=op.f("uq_document_site_id_kind_digest")),
     )
     op.create_table(
+        "record_sync",
+        sa.Column("id", KEY, autoincrement=True, nullable=False),
+        sa.Column("site_id", KEY, nullable=False),
+        sa.Column("server", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("changed_at", UtcTime(), nullable=False),
+        sa.Column("state", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_record_sync_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_record_sync")),
+        sa.UniqueConstraint("server", "kind", "site_id", name=op.f("uq_record_sync_server_kind_site_id")),
+    )
+    op.create_table(
         "imaging_order",
         sa.Column("id", KEY, autoincrement=True, nullable=False),
         sa.Column("site_id", KEY, nullable=False),
@@ -155,6 +166,8 @@ def upgrade() -> None:
         sa.Column("told_at", UtcTime(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("next_try", UtcTime(), nullable=True),
+        sa.Column("visit", sa.String(length=64), nullable=True),
+        sa.Column("account", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_imaging_order_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_imaging_order")),
         sa.UniqueConstraint(
