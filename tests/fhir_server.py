@@ -11,14 +11,30 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from fhir_exports import FhirExports
 
 Resource = dict[str, Any]
 Codes = {"Observation": "code", "Condition": "code", "MedicationRequest": "medicationCodeableConcept"}
+
+
+def register(server: FhirServer, folder: Path) -> dict[str, Any]:
+    """Let a client of the server prove who it is; what its settings say."""
+    made = ec.generate_private_key(ec.SECP384R1())
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "client.pem").write_bytes(made.private_bytes(*form))
+    public = made.public_key().public_bytes(form[0], serialization.PublicFormat.SubjectPublicKeyInfo)
+    server.public_key = public.decode()
+    told = {"auth": "smart", "token_url": server.token_url, "client_id": "node"}
+    return {**told, "key": str(folder / "client.pem")}
 
 
 @dataclass
@@ -31,6 +47,7 @@ class FhirServer:
     asked: list[str] = field(default_factory=list)  # paths with their parameters
     tokens: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)  # ids of assertions
+    exports: FhirExports = field(default_factory=FhirExports)
     _http: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> FhirServer:
@@ -59,7 +76,7 @@ class FhirServer:
         """What a search finds; a parameter it does not know raises KeyError, as strict handling has it."""
         found = [each for each in self.resources if each["resourceType"] == kind]
         for name, value in asked.items():
-            if not name.startswith("_"):
+            if not name.startswith("_") or name in _MATCH:
                 found = [each for each in found if _MATCH[name](each, value)]
         return found
 
@@ -69,20 +86,30 @@ def _has_identifier(resource: Resource, token: str) -> bool:
 
 
 def _is_of(resource: Resource, patient: str) -> bool:
-    return bool((resource.get("subject") or resource.get("patient") or {}).get("reference") == patient)
+    return (resource.get("subject") or resource.get("patient") or {}).get("reference") in patient.split(",")
+
+
+def _is_one_of(resource: Resource, ids: str) -> bool:
+    return resource["id"] in ids.split(",")
+
+
+def _is_as_new(resource: Resource, since: str) -> bool:
+    updated = (resource.get("meta") or {}).get("lastUpdated", "2026-01-01T00:00:00Z")
+    return datetime.fromisoformat(updated) >= datetime.fromisoformat(since.removeprefix("ge"))
 
 
 def _has_code(resource: Resource, tokens: str) -> bool:
     wanted = set(tokens.split(","))
-    concepts = [resource.get(Codes[resource["resourceType"]]) or {}]
-    concepts += [part["code"] for part in resource.get("component", ())]
-    return any(f"{c.get('system')}|{c['code']}" in wanted for each in concepts for c in each.get("coding", ()))
+    concept = resource.get(Codes[resource["resourceType"]]) or {}  # not of its components: the standard has it so
+    return any(f"{c.get('system')}|{c['code']}" in wanted for c in concept.get("coding", ()))
 
 
 _MATCH: dict[str, Callable[[Resource, str], bool]] = {
     "identifier": _has_identifier,
     "patient": _is_of,
     "code": _has_code,
+    "_id": _is_one_of,
+    "_lastUpdated": _is_as_new,
 }
 
 
@@ -115,11 +142,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.site.tokens.add(token)
         self._answer(200, {"access_token": token, "token_type": "bearer", "expires_in": 300})
 
+    def do_DELETE(self) -> None:
+        """An export is forgotten."""
+        self.site.asked.append(f"DELETE {self.path}")
+        self._answer(202, {})
+
     def do_GET(self) -> None:
-        """A search."""
+        """A search, a resource, or a part of an export."""
         self.site.asked.append(self.path)
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if self.site.public_key and token not in self.site.tokens:
+        open_to_all = "/exports/" in self.path and self.path.endswith(".ndjson") and not self.site.exports.token
+        if self.site.public_key and token not in self.site.tokens and not open_to_all:
             self._outcome(401, "login")
             return
         parts = urlsplit(self.path)
@@ -128,12 +161,32 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in _FAULTS:
             _FAULTS[fault](self)
             return
+        export = self.site.exports.answer(self.site, self.path, self.headers)
+        if export is not None:
+            self._export(*export, fault)
+            return
+        kind, _, number = parts.path.removeprefix("/fhir/").partition("/")
+        if number:
+            held = [each for each in self.site.resources if (each["resourceType"], each["id"]) == (kind, number)]
+            self._answer(200 if held else 404, held[0] if held else {"resourceType": "OperationOutcome"})
+            return
         try:
-            found = self.site.search(parts.path.rsplit("/", 1)[1], asked)
+            found = self.site.search(kind, asked)
         except KeyError:
             self._outcome(400, "not-supported")
             return
         self._bundle(parts.path, asked, found, fault)
+
+    def _export(self, status: int, data: bytes, headers: dict[str, str], fault: str) -> None:
+        if fault == "cut" and data:
+            data = data[: data.rstrip().rfind(b"\n") + 1]  # clean, between two lines
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if fault == "broken" else data)
+        if fault == "broken":
+            self.close_connection = True
 
     def _bundle(self, path: str, asked: dict[str, str], found: list[Resource], fault: str) -> None:
         start, count = int(asked.get("_offset", 0)), int(asked.get("_count", 20))
@@ -190,6 +243,7 @@ _FAULTS: dict[str, Callable[[_Handler], None]] = {
     "slow": _slow,
     "401": _expire,
     "403": lambda handler: handler._outcome(403, "forbidden"),
+    "404": lambda handler: handler._outcome(404, "not-found"),
     "410": lambda handler: handler._outcome(410, "deleted"),
     "500": lambda handler: handler._outcome(500, "exception"),
     "429": lambda handler: handler._outcome(429, "throttled", Retry_After="1"),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dicom_node.cli import access, output
 from dicom_node.cli.output import Json
 
+if TYPE_CHECKING:
+    from dicom_node.ehr_settings import ServerSettings
+    from dicom_node.settings import Settings
+
 MOST_NAMES = 20  # of refusals that are told in text; --json tells all
 
-commands = typer.Typer(no_args_is_help=True, help="Patients' record: take it in.")
+commands = typer.Typer(no_args_is_help=True, help="Patients' record: take it in, ask for it, follow it.")
+
+Server = Annotated[str, typer.Option(help="Name of one of [[ehr.servers]]. Default: all.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +58,7 @@ def pull(
     context: typer.Context,
     patient: Annotated[str, typer.Argument(metavar="PATIENT", help="Patient ID.")],
     issuer: Annotated[str, typer.Option(help="Who issued it. Default: ehr.default_issuer.")] = "",
-    server: Annotated[str, typer.Option(help="Name of one of [[ehr.servers]]. Default: all.")] = "",
+    server: Server = "",
     as_json: Json = False,
 ) -> None:
     """Ask the servers of the record for one patient, and take in what the mapping takes."""
@@ -62,9 +68,7 @@ def pull(
     from dicom_node.sidecars.ehr.pull import Puller
 
     settings = access.configuration(context).settings
-    chosen = [each for each in settings.ehr.servers if server in ("", each.name)]
-    if not chosen:
-        raise typer.BadParameter("there is no such server in [[ehr.servers]]" if server else "[[ehr.servers]] is empty")
+    chosen = _servers(settings, server)
     report = Report()
     with access.opened(settings) as database:
         puller = Puller(settings.ehr, database, ObjectStore(settings.node.data_dir), load(settings.ehr.mapping))
@@ -73,6 +77,63 @@ def pull(
     output.show(as_plain(report), as_json, _print)
     if report.refused or not report.resources:
         raise typer.Exit(1)
+
+
+@commands.command()
+def sync(context: typer.Context, server: Server = "", as_json: Json = False) -> None:
+    """Take in what changed of patients we know, and what was deleted, since the last time."""
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.sidecars.ehr.changes import Follower
+    from dicom_node.sidecars.ehr.importer import Report, as_plain
+    from dicom_node.sidecars.ehr.mapping import load
+
+    settings = access.configuration(context).settings
+    report = Report()
+    with access.opened(settings) as database:
+        follower = Follower(settings.ehr, database, ObjectStore(settings.node.data_dir), load(settings.ehr.mapping))
+        for each in _servers(settings, server):
+            report.add(follower.follow(each))
+    output.show(as_plain(report), as_json, _print)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+@commands.command()
+def export(
+    context: typer.Context,
+    server: Server = "",
+    whole: Annotated[bool, typer.Option(help="Everything, not what changed since the last export.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Have servers export their records (FHIR Bulk Data), and take them in. Broken off, it goes on where it was."""
+    import time
+
+    from dicom_node.archive.files import ObjectStore
+    from dicom_node.sidecars.ehr.export import Exporter
+    from dicom_node.sidecars.ehr.importer import Report, as_plain
+    from dicom_node.sidecars.ehr.mapping import load
+
+    settings = access.configuration(context).settings
+    chosen = [each for each in _servers(settings, server) if each.export]
+    if not chosen:
+        raise typer.BadParameter("no such server of [[ehr.servers]] says whom to export: set export")
+    report = Report()
+    with access.opened(settings) as database:
+        exporter = Exporter(settings.ehr, database, ObjectStore(settings.node.data_dir), load(settings.ehr.mapping))
+        for each in chosen:
+            while not isinstance(came := exporter.step(each, whole=whole), Report):
+                time.sleep(came)
+            report.add(came)
+    output.show(as_plain(report), as_json, _print)
+    if report.refused:
+        raise typer.Exit(1)
+
+
+def _servers(settings: Settings, name: str) -> list[ServerSettings]:
+    chosen = [each for each in settings.ehr.servers if name in ("", each.name)]
+    if not chosen:
+        raise typer.BadParameter("there is no such server in [[ehr.servers]]" if name else "[[ehr.servers]] is empty")
+    return chosen
 
 
 def _print(told: dict[str, Any]) -> None:

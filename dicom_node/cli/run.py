@@ -117,7 +117,7 @@ def programs(configuration: Configuration, *, workers: bool) -> list[Program]:
     for name in (f"{begin}a{number}" for number in range(settings.node.acceptors)):
         accept = [*this, "run-acceptor", "--name", name]
         found.append(Program(f"acceptor {name}", accept, environment, pulse_s=ACCEPTOR_PULSE_S))
-    if settings.ehr.hl7 is not None:
+    if settings.ehr.hl7 is not None or any(server.sync_minutes or server.export for server in settings.ehr.servers):
         found.append(Program("sidecar ehr", [*this, "sidecar", "ehr"], environment))
     if workers:
         found += _worker_programs(settings, environment)

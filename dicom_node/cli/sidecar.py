@@ -16,10 +16,10 @@ def register(app: typer.Typer) -> None:
 
 @commands.command()
 def ehr(context: typer.Context) -> None:
-    """Listen for HL7 v2 messages (ADT, ORU, ORM) over MLLP, as [ehr.hl7] says. Part of: dicom-node up."""
+    """Listen for HL7 v2 messages over MLLP, and follow FHIR servers, as [ehr] says. Part of: dicom-node up."""
     from dicom_node.archive.places import only_process
     from dicom_node.cli.run import log_to, stop_on_signals
-    from dicom_node.sidecars.ehr.listener import run
+    from dicom_node.sidecars.ehr.service import run
 
     settings = access.configuration(context).settings
     log_to("sidecar-ehr", settings)

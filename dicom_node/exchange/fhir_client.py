@@ -10,6 +10,8 @@ import json
 import ssl
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -22,16 +24,36 @@ from dicom_node.exchange.smart import BackendServices
 FHIR_JSON = "application/fhir+json"
 MOST_PAGES = 50
 _LARGEST_BYTES = 64_000_000  # of one page
-_REMEDIES = {
+REMEDIES = {
     "not-authorized": "check what the server lets this client read",
     "wrong-url": "correct url of this server: it ends before /Patient",
     "busy": "the server is busy; it is asked again",
     "peer-failure": "see the log of the server",
     "no-answer": "the server is off, overloaded or hangs, or a firewall drops the connection",
     "not-fhir": "url must name the base of a FHIR server",
+    "incomplete": "raise page of this server, up to what it gives at once",
     "ignored-parameters": "the server does not search by what we need; nothing of its answer is used",
     "deadline": "raise deadline_seconds of this server, or see why it is slow",
 }
+
+
+def connect(server: ServerSettings) -> httpx.Client:
+    """A client of one server, with what it is trusted by and who we are.
+
+    Raises:
+        PeerError: a certificate or the key cannot be read.
+    """
+    try:
+        context = ssl.create_default_context(cafile=None if server.ca is None else str(server.ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+    except (OSError, ValueError) as error:
+        raise PeerError(f"{server.name}: no TLS: {error}", reason="tls", remedy="correct ca of this server") from error
+    return httpx.Client(
+        auth=BackendServices(server) if server.auth == "smart" else None,
+        verify=context,
+        timeout=server.deadline_seconds,
+        headers={"Accept": FHIR_JSON, "Prefer": "handling=strict", "User-Agent": "dicom-node"},
+    )
 
 
 class FhirClient:
@@ -45,19 +67,8 @@ class FhirClient:
         """
         self._server = server
         self._base = server.url.rstrip("/") + "/"
-        try:
-            context = ssl.create_default_context(cafile=None if server.ca is None else str(server.ca))
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-        except (OSError, ValueError) as error:
-            raise PeerError(
-                f"{server.name}: no TLS: {error}", reason="tls", remedy="correct ca of this server"
-            ) from error
-        self._client = httpx.Client(
-            auth=BackendServices(server) if server.auth == "smart" else None,
-            verify=context,
-            timeout=server.deadline_seconds,
-            headers={"Accept": FHIR_JSON, "Prefer": "handling=strict", "User-Agent": "dicom-node"},
-        )
+        self._client = connect(server)
+        self.told_at: datetime | None = None  # the server's clock when it answered the first search
 
     def __enter__(self) -> FhirClient:
         return self
@@ -69,10 +80,10 @@ class FhirClient:
         """Pages of a search, each a Bundle as it came; ``until`` is the monotonic time by which all must be here.
 
         Raises:
-            PeerError: the server does not answer, refuses, ignores a parameter, or gives no Bundle; after some pages
-                too: what came before is not the whole answer.
+            PeerError: the server does not answer, refuses, ignores a parameter, gives no Bundle, or less than it says
+                it found; after some pages too: what came before is not the whole answer.
         """
-        url = str(httpx.URL(urljoin(self._base, kind), params=dict(parameters)))
+        url, came = str(httpx.URL(urljoin(self._base, kind), params=dict(parameters))), 0
         for number in range(MOST_PAGES):
             data, bundle = self._page(url, until)
             links = {
@@ -80,24 +91,41 @@ class FhirClient:
             }
             if number == 0:
                 self._check_self(links.get("self"), parameters)
+            came += _matches(bundle)
             yield data
             onward = links.get("next")
             if not onward:
+                if isinstance(total := bundle.get("total"), int) and came < total:
+                    raise self._error(f"{came} of {total} {kind} came, and no page follows", "incomplete")
                 return
             url = self._own(urljoin(url, str(onward)))
         raise self._error(f"more than {MOST_PAGES} pages of {kind}", "peer-failure")
+
+    def is_gone(self, reference: str, until: float) -> bool:
+        """Whether the server says that it had the resource, or has it no more.
+
+        Raises:
+            PeerError: it does not answer, or refuses to.
+        """
+        data, status, _ = self._get(urljoin(self._base, reference), until)
+        if status in (404, 410):
+            return True
+        if status != 200:
+            raise self._error(f"HTTP {status}{outcome_of(data)}", reason_of(status))
+        return False
 
     def _page(self, url: str, until: float) -> tuple[bytes, dict[str, Any]]:
         while True:
             data, status, headers = self._get(url, until)
             if status not in (429, 503):
                 break
-            pause_s = _seconds(headers.get("Retry-After", ""))
+            pause_s = seconds_of(headers.get("Retry-After", ""))
             if time.monotonic() + pause_s >= until:
                 raise self._error(f"HTTP {status}, to be asked again in {pause_s:g} s", "busy")
             time.sleep(pause_s)
         if status != 200:
-            raise self._error(f"HTTP {status}{_outcome(data)}", _reason(status))
+            raise self._error(f"HTTP {status}{outcome_of(data)}", reason_of(status))
+        self.told_at = self.told_at or date_of(headers)
         try:
             bundle = json.loads(data)
         except (ValueError, RecursionError) as error:
@@ -142,10 +170,16 @@ class FhirClient:
         return url
 
     def _error(self, what: str, reason: str) -> PeerError:
-        return PeerError(f"{self._server.name}: {what}", reason=reason, remedy=_REMEDIES[reason])
+        return PeerError(f"{self._server.name}: {what}", reason=reason, remedy=REMEDIES[reason])
 
 
-def _reason(status: int) -> str:
+def _matches(bundle: Mapping[str, Any]) -> int:
+    """How many entries were searched for, rather than come with them."""
+    entries = [entry for entry in bundle.get("entry") or () if isinstance(entry, dict)]
+    return sum((entry.get("search") or {}).get("mode", "match") == "match" for entry in entries)
+
+
+def reason_of(status: int) -> str:
     if status in (401, 403):
         return "not-authorized"
     if status in (404, 405, 410):
@@ -153,7 +187,7 @@ def _reason(status: int) -> str:
     return "busy" if status in (429, 503) else "peer-failure"
 
 
-def _outcome(data: bytes) -> str:
+def outcome_of(data: bytes) -> str:
     """What an OperationOutcome says, by its codes: its texts may name patients."""
     try:
         issues = json.loads(data).get("issue") or ()
@@ -163,6 +197,22 @@ def _outcome(data: bytes) -> str:
     return f" ({', '.join(filter(None, codes))})" if any(codes) else ""
 
 
-def _seconds(text: str) -> float:
-    """Retry-After in seconds; one second where it says nothing usable."""
-    return min(max(0.1, float(text)), 3600.0) if text.strip().isdigit() else 1.0
+def seconds_of(text: str, unsaid_s: float = 1.0) -> float:
+    """Retry-After in seconds: a number, or a date (RFC 9110 10.2.3); ``unsaid_s`` where it says nothing usable."""
+    if text.strip().isdigit():
+        wait_s = float(text)
+    else:
+        try:
+            wait_s = (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return unsaid_s
+    return min(max(0.1, wait_s), 3600.0)
+
+
+def date_of(headers: httpx.Headers) -> datetime | None:
+    """When the server answered, by its own clock."""
+    try:
+        found = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,11 +1,13 @@
 """Documents of the record -> ledger: FHIR bundles and NDJSON of a folder, each resource under its patient.
 
-Patients are read first, from all files, since NDJSON keeps each type in a file of its own. What cannot be used is
-refused by name; everything else of the same file is taken. Taking the same again changes nothing.
+Patients are read first, from all files, since NDJSON keeps each type in a file of its own. A document of one
+patient is kept as it came; of several, what it says of each is kept by itself. What cannot be used is refused by
+name; everything else of the same file is taken. Taking the same again changes nothing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,6 +79,10 @@ class Importer:
                 self.document(data, file.name)
         return self.report
 
+    def remember(self, people: Mapping[str, tuple[tuple[str, str], ...]]) -> None:
+        """Know patients of before, whose Patient resource does not come again: reference -> (issuer, number)."""
+        self._numbers.update(people)
+
     def knows(self, reference: str) -> bool:
         """Whether a patient has a number of the site's issuers."""
         return reference in self._numbers
@@ -91,10 +97,13 @@ class Importer:
         self.report.refused += found.refused
         self.report.other += found.other
         by_patient = self._by_patient(found.resources, name)
-        if by_patient:
-            kept = keep(self._store, "fhir", f"{self._system}/{name}", data)
-            known = [self._take(kept, reference, resources) for reference, resources in by_patient.items()]
-            self.report.known += all(known)
+        whole = data if len(found.resources) == sum(map(len, by_patient.values())) and len(by_patient) == 1 else b""
+        known = []
+        for reference, resources in by_patient.items():
+            # Of each patient on its own, so that it can be forgotten with them.
+            kept = keep(self._store, "fhir", f"{self._system}/{name}", whole or _lines(resources), self._features.vault)
+            known.append(self._take(kept, reference, resources))
+        self.report.known += bool(known) and all(known)
 
     def _by_patient(self, resources: Iterable[Resource], name: str) -> dict[str, list[Resource]]:
         found: dict[str, list[Resource]] = {}
@@ -152,6 +161,11 @@ class Importer:
         if tell:
             self.report.refused.append(Refusal(file.name, why))
         return None
+
+
+def _lines(resources: Iterable[Resource]) -> bytes:
+    """Resources as NDJSON."""
+    return "".join(json.dumps(each.body, ensure_ascii=False) + "\n" for each in resources).encode()
 
 
 def find_documents(folder: Path) -> Iterator[Path]:

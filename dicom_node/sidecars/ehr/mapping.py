@@ -38,6 +38,7 @@ class _Entry(BaseModel):
     title: Annotated[str, Field(min_length=1)]
     from_: Annotated[From, Field(alias="from")]
     codes: Annotated[tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+ \S+$")], ...], Field(min_length=1)]
+    panels: tuple[Annotated[str, Field(pattern=r"^[A-Z0-9]+ \S+$")], ...] = ()
     unit: str = ""
     units: dict[str, Conversion] = Field(default_factory=dict)
     at_least: float | None = None
@@ -78,6 +79,7 @@ class Source:
     active: bool  # a Condition that has ended says nothing
     relatives: tuple[str, ...]  # codes of relationships that count
     transform: str  # id and version, for the report
+    panels: tuple[tuple[str, str], ...] = ()  # of observations that hold it as a component: servers search by these
 
     def takes(self, scheme: str, code: str) -> bool:
         """Whether a code is one of its own."""
@@ -110,14 +112,18 @@ class FeatureMapping:
         return (source for source in self.sources if source.from_type == from_type)
 
     def codes(self, from_type: str, names: frozenset[str] | None = None) -> list[str]:
-        """``system|code`` of what is searched for; of these features, or of all. Codes with * are left out."""
-        return [
+        """``system|code`` of what is searched for; of these features, or of all. Codes with * are left out.
+
+        FHIR's search parameter ``code`` looks at no component, so the codes of panels are among them.
+        """
+        found = [
             f"{SYSTEMS[scheme]}|{code}"
             for source in self.taking(from_type)
             if names is None or source.name in names
-            for scheme, code in source.codes
+            for scheme, code in (*source.codes, *source.panels)
             if scheme in SYSTEMS and not code.endswith("*")
         ]
+        return list(dict.fromkeys(found))
 
 
 def load(own: Path | None = None) -> FeatureMapping:
@@ -165,6 +171,7 @@ def _source(entry: _Entry, transform: str) -> Source:
         active=entry.active,
         relatives=entry.relatives,
         transform=transform,
+        panels=tuple(_code(text) for text in entry.panels),
     )
 
 

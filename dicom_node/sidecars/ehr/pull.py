@@ -21,8 +21,6 @@ from dicom_node.sidecars.ehr.mapping import FeatureMapping
 
 log = logging.getLogger(__name__)
 
-_PAGE = "100"
-
 
 class Puller:
     """Asks for patients, one after the other. For one thread."""
@@ -61,7 +59,7 @@ class Puller:
             for system in systems:
                 person = self._person(client, server, f"{system}|{number}", until, taking)
                 if person:
-                    self._record(client, person, frozenset(names), until, taking)
+                    self._record(client, server, person, frozenset(names), until, taking)
                     break
         return taking.report
 
@@ -69,7 +67,7 @@ class Puller:
         self, client: FhirClient, server: ServerSettings, identifier: str, until: float, taking: Importer
     ) -> str:
         """The reference of the one Patient who has the number; empty, and told, where it is none or several."""
-        pages = list(client.search("Patient", {"identifier": identifier, "_count": _PAGE}, until))
+        pages = list(client.search("Patient", {"identifier": identifier, "_count": str(server.page)}, until))
         found = [each for page in pages for each in read(page, "Patient", server.release).resources]
         people = {each.reference for each in found if each.type == "Patient"}
         if len(people) != 1:
@@ -80,12 +78,20 @@ class Puller:
             taking.document(page, f"{next(iter(people))}.json")
         return next(iter(people)) if taking.knows(next(iter(people))) else ""
 
-    def _record(self, client: FhirClient, person: str, names: frozenset[str], until: float, taking: Importer) -> None:
+    def _record(
+        self,
+        client: FhirClient,
+        server: ServerSettings,
+        person: str,
+        names: frozenset[str],
+        until: float,
+        taking: Importer,
+    ) -> None:
         for kind in ("Observation", "Condition", "MedicationRequest", "FamilyMemberHistory"):
             entries = [each for each in self._mapping.taking(kind) if not names or each.name in names]
             if not entries:
                 continue
-            asked = {"patient": person, "_count": _PAGE}
+            asked = {"patient": person, "_count": str(server.page)}
             if kind == "Observation":
                 asked |= {"code": ",".join(self._mapping.codes(kind, names or None)), "_sort": "-date"}
             for number, page in enumerate(client.search(kind, asked, until), start=1):
