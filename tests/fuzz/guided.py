@@ -11,7 +11,7 @@ import warnings
 
 import atheris
 
-with atheris.instrument_imports(include=["dicom_node", "fuzz.targets"]):
+with atheris.instrument_imports(include=["dicom_node", "fuzz.targets", "fuzz.records"]):
     from fuzz.targets import TARGETS
 
 

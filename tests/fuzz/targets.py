@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from fuzz import records
 from listening import Memory
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from soak.objects import EXPLICIT_LITTLE, MR, make
@@ -119,11 +120,16 @@ TARGETS: dict[str, Target] = {
     "association_request": association_request,
     "data_set": data_set,
     "likeness": likeness,
+    "hl7": records.hl7,
+    "fhir": records.fhir,
 }
 
 
 def seeds(target: str) -> Iterator[bytes]:
     """Inputs that are as they should be, or nearly so."""
+    if target in ("hl7", "fhir"):
+        yield from records.hl7_seeds() if target == "hl7" else records.fhir_seeds()
+        return
     made = make("2.25.1", 1, b"\1\2" * 20, "2.25.2").data
     store = command.request(command.C_STORE_RQ, MR, 9, sop_instance="2.25.2", has_data_set=True)
     echo = command.request(command.C_ECHO_RQ, "1.2.840.10008.1.1", 1, has_data_set=False)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
+from dicom_node.archive.sealing import Vault
 from dicom_node.dimse.tls import server_context
 from dicom_node.errors import ConfigurationError
 from dicom_node.exchange.mllp import Limits, Listener
@@ -27,7 +28,7 @@ def run(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConfigurationError: the mapping, a certificate or the port cannot be used.
     """
-    database = Database(settings.database.url, settings.node.data_dir)
+    database = Database(settings.database.url, settings.node.data_dir, Vault.of(settings.ehr.seal))
     try:
         asyncio.run(serve(settings, database, stop))
     finally:

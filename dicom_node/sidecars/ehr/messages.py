@@ -11,26 +11,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
-from dicom_node.archive import identities
+from dicom_node.archive import identities, open_items, orders
 from dicom_node.archive.database import Database
 from dicom_node.archive.features import Features, NewDocument, PatientRecord, keep
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.identities import IdentityEvent, Kind, Patient
 from dicom_node.domain.feature import BIRTH_DATE, SEX, Feature, FeatureState
-from dicom_node.ehr_settings import EhrSettings
+from dicom_node.ehr_settings import EhrSettings, Hl7Settings
 from dicom_node.errors import DicomNodeError, InputError, LedgerError
 from dicom_node.exchange import hl7v2
 from dicom_node.exchange.hl7v2 import Message, Segment
 from dicom_node.sidecars.ehr.mapping import FeatureMapping
 from dicom_node.sidecars.ehr.observations import features_of
+from dicom_node.sidecars.ehr.orders import OrderTold, orders_of
 
 log = logging.getLogger(__name__)
 
-_ACCEPTED = ("ADT", "ORU", "ORM", "OMG", "OML")
-_MERGES = ("A40", "A34")
+_ACCEPTED = ("ADT", "ORU", "ORM", "OMG", "OMI", "OML")
+_MERGES = ("A40", "A34", "A47")  # A47: a number is another one from now on
+_MOVES = ("A44", "A45")  # an account, a visit is another patient's
 _UPDATES = ("A08", "A31")
 _DELETIONS = ("A23", "A29")
-_NOT_FOLLOWED = ("A43", "A44", "A45", "A35", "A36", "A39", "A41", "A42", "A47", "A49", "A50", "A51")
+_NOT_FOLLOWED = ("A35", "A36", "A39", "A41", "A42", "A46", "A48", "A49", "A50", "A51")
 _SEX = {"F": "female", "M": "male", "O": "other"}
 
 
@@ -106,10 +108,35 @@ class Messages:
         people = [self._person(segment) for segment in segments]
         told_at = hl7v2.time_of(message.told_at, self._zone) or datetime.now(UTC)
         events = list(self._events(message, people, told_at))  # refused before anything is written
-        kept = keep(self._store, "hl7", f"hl7:{message.sender}|{message.control_id}", data)
+        told = list(orders_of(message, (self._settings.hl7 or Hl7Settings()).accession))
+        self._check_orders(told, people[0].patient)
+        kept = keep(self._store, "hl7", f"hl7:{message.sender}|{message.control_id}", data, self._features.vault)
         self._describe(message, people, kept, told_at)
         for event in events:
             self._follow(event)
+        for order in told:
+            self._tell_order(order, message)
+
+    def _check_orders(self, told: Sequence[OrderTold], patient: Patient) -> None:
+        """Refuse orders whose images are of somebody else: an accession number that two systems use is no order."""
+        features = self._features
+        row = features.find(patient.issuer, patient.patient_id)
+        mine = {patient.patient_id, *(features.numbers_of(row) if row else ())}
+        for order in told:
+            others = orders.patients_of(self._database, order.accession_number)
+            if others and not others & mine:
+                raise InputError("images with its accession number are of another patient", reason="other-patient")
+
+    def _tell_order(self, order: OrderTold, message: Message) -> None:
+        """Let jobs know how urgent they are."""
+        orders.describe(self._database, order.accession_number, order.visit, order.account)
+        if order.priority is None and not order.off:
+            return
+        source = f"hl7:{message.sender}"
+        note = "the order is not to be done" if order.off else ""
+        priority = None if order.off else order.priority
+        for issuer in orders.issuers_of(self._database, order.accession_number) or ("",):
+            orders.set_priority(self._database, order.accession_number, issuer, priority, source, note)
 
     def _describe(self, message: Message, people: Sequence[_Person], kept: NewDocument, told_at: datetime) -> None:
         """Who the patients are, and what was observed of the first."""
@@ -145,8 +172,20 @@ class Messages:
             changes = [(Kind.MERGE, old, person.patient, person.attributes) for person, old in self._merges(message)]
         elif message.trigger in _UPDATES and people[0].attributes:
             changes = [(Kind.UPDATE, people[0].patient, None, people[0].attributes)]
+        elif message.trigger == "A43":
+            # The number stands with another person from now on; or it is another number there.
+            moved = [(old, person) for person, old in self._merges(message)]
+            changes = [
+                (Kind.UPDATE, old, None, person.attributes)
+                if old == person.patient
+                else (Kind.MERGE, old, person.patient, person.attributes)
+                for old, person in moved
+            ]
         elif message.trigger == "A37" and len(people) > 1:
             changes = [(Kind.UNLINK, people[1].patient, None, {})]
+        elif message.trigger in _MOVES:
+            yield from self._moves(message, name, source, told)
+            return
         else:
             return
         for number, (kind, patient, into, values) in enumerate(changes, start=1):
@@ -156,12 +195,45 @@ class Messages:
                 key = f"{name}#{number}{'' if issued else 'd'}"
                 yield IdentityEvent(key[:128], source, told, kind, patient=mine, into=theirs, values=values)
 
+    def _moves(self, message: Message, name: str, source: str, at: datetime) -> Iterator[IdentityEvent]:
+        """Studies of a visit or account that is another patient's; of which nobody knows it, a person has to look."""
+        number = 0
+        for person, old, merge in self._pairs(message):
+            of_visit = message.trigger == "A45"
+            field = 5 if of_visit else 3
+            which = hl7v2.part(merge.field(field), 1)
+            if not which:
+                raise InputError(f"{message.trigger} has no MRG-{field}", reason="incomplete-event")
+            rows = [self._features.find(issuer, old.patient_id) for issuer in self._rows(old.issuer)]
+            for study in orders.of_patients(self._database, [row for row in rows if row is not None]):
+                mine = study.visit if of_visit else study.account
+                if mine == which:
+                    number += 1
+                    key = f"{name}#{number}"[:128]
+                    told = (key, source, at, Kind.MOVE)
+                    yield IdentityEvent(*told, into=person.patient, study_uid=study.study_uid, values=person.attributes)
+                elif not mine:
+                    self._ask_a_person(study.study_id, f"{source} {name}", message.trigger, which, person.patient)
+
+    def _ask_a_person(self, study_id: int, event: str, trigger: str, which: str, into: Patient) -> None:
+        what = "visit" if trigger == "A45" else "account"
+        reason = (
+            f"{what} {which} is of patient {into.patient_id} now (HL7 {trigger}); no order says if this study is of it"
+        )
+        remedy = "if it is: dicom-node studies correct; then: dicom-node items close"
+        with self._database.write() as connection:
+            open_items.open_(connection, f"moved:{event}:{study_id}"[:160], "identity", study_id, None, reason, remedy)
+
     def _rows(self, issuer: str) -> tuple[str, ...]:
         """Issuers under which images of that issuer's numbers stand: those that name none stand under none."""
         return (issuer, "") if issuer == self._settings.default_issuer else (issuer,)
 
     def _merges(self, message: Message) -> Iterator[tuple[_Person, Patient]]:
-        """Who stays and who goes: each MRG belongs to the PID before it."""
+        """Who stays and who goes."""
+        return ((person, old) for person, old, _ in self._pairs(message))
+
+    def _pairs(self, message: Message) -> Iterator[tuple[_Person, Patient, Segment]]:
+        """Each MRG, which belongs to the PID before it."""
         person: _Person | None = None
         found = False
         for segment in message.segments:
@@ -169,7 +241,7 @@ class Messages:
                 person = self._person(segment)
             elif segment.name == "MRG" and person is not None:
                 found = True
-                yield person, self._number(segment.field(1), "MRG-1")
+                yield person, self._number(segment.field(1), "MRG-1"), segment
         if not found:
             raise InputError(f"{message.trigger} has no MRG", reason="incomplete-event")
 

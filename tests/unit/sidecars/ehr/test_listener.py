@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from fuzz.mutation import mutate
 from hl7_messages import AUTHORITY, header, message, pid
 
 from dicom_node.archive.database import Database
@@ -85,6 +87,25 @@ def test_aa_means_that_it_is_in_the_ledger(listening: tuple[Settings, Database])
         assert len(features.documents(identity)) == 1
         assert ask(connection, b"garbage") == "AE"
         assert ask(connection, message(header("ADT^A04", "2"), pid("P8"))) == "AA"
+
+
+def test_broken_messages_are_answered_each_and_the_next_one_is_taken(
+    listening: tuple[Settings, Database], test_data: Path
+) -> None:
+    told, _ = listening
+    chance = random.Random(7)
+    whole = [file.read_bytes() for file in sorted((test_data / "ehr" / "hl7v2").glob("*.hl7"))]
+    place = ("127.0.0.1", told.ehr.hl7.port)
+    answers = dict.fromkeys(("AA", "AE", "AR"), 0)
+    for _ in range(20):
+        with socket.create_connection(place, 10) as connection:
+            for _ in range(15):
+                # The end of a frame within a message is a framing fault, which is another test.
+                answers[ask(connection, mutate(chance, whole).replace(END, b""))] += 1
+    assert sum(answers.values()) == 300
+    assert answers["AE"] and answers["AR"]
+    with socket.create_connection(place, 10) as connection:
+        assert ask(connection, message(header("ADT^A04", "after"), pid("P9"))) == "AA"
 
 
 def test_over_tls_senders_show_a_certificate(tmp_path: Path) -> None:

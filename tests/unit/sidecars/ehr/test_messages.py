@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 from hl7_messages import AUTHORITY, header, message, mrg, obx, pid
+from pydicom.dataset import Dataset
+from result_cases import series
 from studies_of_results import Clinic
 
+from dicom_node.archive import open_items, orders
 from dicom_node.archive.features import Features
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.truth import Truth
+from dicom_node.domain.job import Priority
 from dicom_node.ehr_settings import EhrSettings
 from dicom_node.exchange.hl7v2 import parse
 from dicom_node.sidecars.ehr.mapping import load
 from dicom_node.sidecars.ehr.messages import Messages
 
+ACCESSION = "A1"
 UNIT = "mL/min/{1.73_m2}"
 MAPPING = load()
 SETTINGS = EhrSettings.model_validate(
@@ -27,6 +32,13 @@ SETTINGS = EhrSettings.model_validate(
 @pytest.fixture
 def messages(clinic: Clinic) -> Messages:
     return Messages(SETTINGS, clinic.database, ObjectStore(clinic.data_dir), MAPPING, UTC)
+
+
+def with_accession() -> list[Dataset]:
+    images = series()
+    for image in images:
+        image.AccessionNumber = ACCESSION
+    return images
 
 
 def answered(messages: Messages, *segments: str) -> tuple[str, str]:
@@ -60,7 +72,7 @@ def test_who_a_patient_is_becomes_a_record(clinic: Clinic, messages: Messages) -
     assert features.records(features.identity("HOSP", "SYN-1"))[0].standing == "deleted"
 
 
-@pytest.mark.parametrize("trigger", ["A40", "A34"])
+@pytest.mark.parametrize("trigger", ["A40", "A34", "A47", "A43"])
 def test_results_follow_a_merge_once(clinic: Clinic, messages: Messages, trigger: str) -> None:
     clinic.arrive()
     merge = (header(f"ADT^{trigger}", "5"), pid("NEW", "Right^Person"), mrg("SYN-1"))
@@ -70,6 +82,95 @@ def test_results_follow_a_merge_once(clinic: Clinic, messages: Messages, trigger
     before = clinic.events().count("identity corrected")
     assert answered(messages, *merge) == ("AA", "")
     assert clinic.events().count("identity corrected") == before
+
+
+def test_a_number_that_stands_with_another_person(clinic: Clinic, messages: Messages) -> None:
+    clinic.arrive()
+    assert answered(messages, header("ADT^A43"), pid(name="Right^Person", birth="19700101"), mrg("SYN-1")) == ("AA", "")
+    assert told(clinic)["PatientName"] == "Right^Person"
+    assert told(clinic)["PatientBirthDate"] == "19700101"
+
+
+def test_a_merge_is_undone(clinic: Clinic, messages: Messages) -> None:
+    clinic.arrive()
+    answered(messages, header("ADT^A40", "5", "20260301120000+0000"), pid("NEW", "Right^Person"), mrg("SYN-1"))
+    undone = header("ADT^A37", "6", "20260302120000+0000")
+    assert answered(messages, undone, pid("NEW", "Right^Person"), pid("SYN-1")) == ("AA", "")
+    assert told(clinic).get("PatientID", "SYN-1") == "SYN-1"
+
+
+def order(
+    kind: str = "ORM^O01", control: str = "7", obr: str = "", tq1: str = "", orc: str = "NW|P1|F1", **who: str
+) -> list[str]:
+    """An order of the clinic's study, of visit V1 and account K1."""
+    patient = f"{pid(**who)}||||||||||K1"
+    visit = "PV1|1" + "|" * 18 + "V1"
+    segments = [header(kind, control), patient, visit, f"ORC|{orc}", obr or f"OBR|1|P1|F1|CT{'|' * 14}{ACCESSION}"]
+    return [*segments, tq1] if tq1 else segments
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"tq1": "TQ1|1||||||||S"},
+        {"obr": f"OBR|1|P1|F1|CT|S{'|' * 13}{'A1'}"},
+        {"obr": f"OBR|1|P1|F1|CT{'|' * 14}A1{'|' * 9}^^^^^S"},
+        {"orc": "NW|P1|F1||||^^^^^S"},
+        {"kind": "OMG^O19", "tq1": "TQ1|1||||||||S^stat^HL70485"},
+    ],
+)
+def test_an_urgent_order_moves_the_jobs_of_its_study(clinic: Clinic, messages: Messages, told: dict[str, str]) -> None:
+    clinic.arrive(with_accession())
+    orders.link(clinic.database, 1, ACCESSION, "")
+    job_id = clinic.plan(priority=Priority.ROUTINE)
+    assert answered(messages, *order(**told)) == ("AA", "")
+    found = clinic.ledger.job(job_id)
+    assert found is not None
+    assert (found.priority, found.priority_source) == (Priority.STAT, f"order {ACCESSION} (hl7:ADT1|GENERAL)")
+
+
+def test_an_order_that_comes_before_its_images_counts_whoever_they_say_issued_it(
+    clinic: Clinic, messages: Messages
+) -> None:
+    answered(messages, *order(tq1="TQ1|1||||||||S"))
+    clinic.arrive(with_accession())
+    orders.link(clinic.database, 1, ACCESSION, "RIS")
+    found = clinic.ledger.job(clinic.plan(priority=Priority.ROUTINE))
+    assert found is not None
+    assert found.priority == Priority.STAT
+
+
+def test_an_accession_number_of_somebody_elses_images_is_no_order(clinic: Clinic, messages: Messages) -> None:
+    clinic.arrive(with_accession())
+    code, text = answered(messages, *order(tq1="TQ1|1||||||||S", number="STRANGER"))
+    assert (code, "another patient" in text) == ("AE", True)
+
+
+@pytest.mark.parametrize(("trigger", "of"), [("A45", "|||V1"), ("A44", "|K1")])
+def test_studies_of_a_visit_or_account_follow_to_another_patient(
+    clinic: Clinic, messages: Messages, trigger: str, of: str
+) -> None:
+    clinic.arrive(with_accession())
+    answered(messages, *order())
+    orders.link(clinic.database, 1, ACCESSION, "")
+    other = answered(messages, header(f"ADT^{trigger}", "8"), pid("NEW", "Right^Person"), f"{mrg('SYN-1')}|{of}9")
+    assert other == ("AA", "")
+    assert told(clinic).get("PatientID", "SYN-1") == "SYN-1"
+    assert answered(messages, header(f"ADT^{trigger}", "9"), pid("NEW", "Right^Person"), f"{mrg('SYN-1')}|{of}") == (
+        "AA",
+        "",
+    )
+    assert told(clinic)["PatientID"] == "NEW"
+    assert told(clinic)["PatientName"] == "Right^Person"
+    assert open_items.listed(clinic.database) == ()
+
+
+def test_whether_a_study_is_of_a_visit_that_moved_a_person_is_asked(clinic: Clinic, messages: Messages) -> None:
+    clinic.arrive()
+    assert answered(messages, header("ADT^A45"), pid("NEW", "Right^Person"), f"{mrg('SYN-1')}||||V1")[0] == "AA"
+    (item,) = open_items.listed(clinic.database)
+    assert (item.kind, "V1" in item.reason) == ("identity", True)
+    assert told(clinic).get("PatientID", "SYN-1") == "SYN-1"
 
 
 def test_several_patients_of_one_message_are_merged_each_into_its_own(clinic: Clinic, messages: Messages) -> None:
@@ -107,7 +208,8 @@ def test_observations_become_features_and_corrections_replace_them(clinic: Clini
     ("segments", "code", "words"),
     [
         ((header("SIU^S12"), pid()), "AR", "type SIU"),
-        ((header("ADT^A45"), pid()), "AR", "not followed"),
+        ((header("ADT^A39"), pid()), "AR", "not followed"),
+        ((header("ADT^A45"), pid("NEW"), mrg("SYN-1")), "AE", "no MRG-5"),
         ((header("ADT^A01", version="3.0"), pid()), "AR", "version"),
         ((header("ADT^A01", ""), pid()), "AE", "control id"),
         ((header("ADT^A01"),), "AE", "no PID"),
