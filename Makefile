@@ -22,7 +22,7 @@ ON = servers embedded
 INPUTS = 100000
 OBJECTS = 100000
 ASSOCIATIONS = 100
-BENCHMARKS = startup idle_memory main_job receive send jobs index_scale volumes models stream results genomics dicomweb
+BENCHMARKS = startup idle_memory main_job receive send jobs index_scale volumes models stream results genomics sidecars dicomweb
 SUITES = tests/unit tests/architecture tests/integration tests/acceptance
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
