@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from dicom_node.archive import events, needed
 from dicom_node.archive.database import Database, db_now
 from dicom_node.archive.needed import NeededJob
 from dicom_node.archive.renewals import Given
-from dicom_node.archive.schema import job
+from dicom_node.archive.schema import job, study
 from dicom_node.archive.subjects import Subject, of_study
 from dicom_node.archive.truth import Truth, series_of
 from dicom_node.domain.feature import Feature, digest
@@ -95,6 +95,33 @@ def tell(database: Database, waiting: Gathering, words: str) -> None:
         with database.write() as connection:
             which = (job.c.id == waiting.job_id, job.c.state == JobState.WAITING)
             connection.execute(update(job).where(*which).values(progress=told))
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A study with jobs that ask, or asked, for features."""
+
+    study_id: int
+    study_uid: str
+    accession_number: str
+    jobs: tuple[int, ...]
+
+
+def asking(database: Database) -> tuple[Asking, ...]:
+    """Those studies, the newest at the front."""
+    chosen = (
+        select(study.c.id, study.c.study_uid, study.c.accession_number, job.c.id.label("job"))
+        .join(job, job.c.study_id == study.c.id)
+        .where(or_(job.c.features.is_not(None), job.c.gather_until.is_not(None)))
+        .order_by(study.c.id.desc(), job.c.id)
+    )
+    found: dict[int, Asking] = {}
+    with database.read() as connection:
+        for row in connection.execute(chosen):
+            before = found.get(row.id)
+            jobs = (*before.jobs, row.job) if before else (row.job,)
+            found[row.id] = Asking(row.id, row.study_uid, row.accession_number or "", jobs)
+    return tuple(found.values())
 
 
 def subject_of(

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select
-
+from dicom_node.archive import gathering
 from dicom_node.archive.database import Database
 from dicom_node.archive.features import Features, PatientRecord
-from dicom_node.archive.schema import job, study
 from dicom_node.archive.subjects import Subject, of_study
 from dicom_node.ehr_settings import EhrSettings
 from dicom_node.sidecars.matching import Match, letters, match
@@ -55,24 +53,12 @@ def matched(
 
 def unmatched(database: Database, settings: EhrSettings) -> tuple[Unmatched, ...]:
     """The studies on the list, those that came last at the front."""
-    asks = or_(job.c.features.is_not(None), job.c.gather_until.is_not(None))
-    chosen = (
-        select(study.c.id, study.c.study_uid, study.c.accession_number, job.c.id.label("job"))
-        .join(job, job.c.study_id == study.c.id)
-        .where(asks)
-        .order_by(study.c.id.desc(), job.c.id)
-    )
-    with database.read() as connection:
-        rows = connection.execute(chosen).all()
-    jobs: dict[int, list[int]] = {}
-    for row in rows:
-        jobs.setdefault(row.id, []).append(row.job)
     features, found = Features(database), []
-    for row in {row.id: row for row in rows}.values():
-        subject, records, told = matched(database, features, settings, row.id)
+    for each in gathering.asking(database):
+        subject, records, told = matched(database, features, settings, each.study_id)
         if told.matched or subject.identity_removed:
             continue
-        about = (row.id, row.study_uid, row.accession_number or "", tuple(jobs[row.id]))
+        about = (each.study_id, each.study_uid, each.accession_number, each.jobs)
         found.append(Unmatched(*about, subject.patient_id, subject.issuer, told.reason, _compared(subject, records)))
     return tuple(found)
 
