@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -136,6 +137,7 @@ class Database:
         self.vault = vault
         self.engine = _engine(url, data_dir)
         setattr(self.engine.dialect, "vault", vault)  # noqa: B010  where SealedJson finds it
+        self._joined = threading.local()
         # Our SQLite connections begin no transaction by themselves.
         self.is_server = self.engine.dialect.name != "sqlite"
         self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_server else self.engine
@@ -143,6 +145,9 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for reading; each statement sees what is committed when it begins."""
+        if (joined := self._ours()) is not None:
+            yield joined
+            return
         with self.single() as connection:
             yield connection
 
@@ -158,12 +163,37 @@ class Database:
 
         Those with the same number ``alone`` follow each other, in all processes; on SQLite all do.
         """
+        if (joined := self._ours()) is not None:
+            with _translated():
+                yield joined
+            return
         with _translated(), self.engine.begin() as connection:
             if self.engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             elif alone is not None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": alone})
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Whatever this thread reads and writes in the block is one transaction; see :meth:`apart`."""
+        with self.write() as connection:
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                self._joined.connection = None
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within :meth:`together`, a part that is undone by itself when it raises."""
+        joined = self._ours()
+        assert joined is not None  # noqa: S101  only within together
+        with _translated(), joined.begin_nested():
+            yield
+
+    def _ours(self) -> Connection | None:
+        return getattr(self._joined, "connection", None)
 
     @contextmanager
     def erasing(self) -> Iterator[Connection]:

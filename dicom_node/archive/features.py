@@ -35,6 +35,7 @@ class NewDocument:
     source: str  # where it is from, as the site calls it
     digest: str  # SHA-256, hexadecimal
     path: str  # of the kept file, as the ledger names it; of one that stays where it is, the whole path
+    content: bytes | None = None  # sealed where there is a key; of one that is kept in the ledger, and has no path
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,20 @@ def keep(store: ObjectStore, kind: str, source: str, data: bytes, vault: Vault |
     return NewDocument(kind, source, found, store.relative(path))
 
 
+def keep_small(kind: str, source: str, data: bytes, vault: Vault | None = None) -> NewDocument:
+    """A document that the ledger itself keeps, with what is taken from it: durable at once with that."""
+    found = hashlib.sha256(data).hexdigest()
+    return NewDocument(kind, source, found, "", data if vault is None else vault.seal(data, found))
+
+
 def read_document(store: ObjectStore, document: NewDocument, vault: Vault | None = None) -> bytes:
     """A document as it was received.
 
     Raises:
         LedgerError: it is not there any more, or its key is not here.
     """
-    return opened(vault, store.read_document(document.path), document.digest)
+    data = store.read_document(document.path) if document.content is None else document.content
+    return opened(vault, data, document.digest)
 
 
 class Features:
@@ -216,14 +224,17 @@ class Features:
         with self._database.read() as connection:
             where = document.c.identity_id.in_(merged(connection, identity_id))
             rows = connection.execute(select(document).where(where).order_by(document.c.id)).all()
-        return tuple((NewDocument(row.kind, row.source, row.digest, row.path), row.received_at) for row in rows)
+        return tuple(
+            (NewDocument(row.kind, row.source, row.digest, row.path, row.content), row.received_at) for row in rows
+        )
 
 
 def _document(connection: Connection, identity_id: int, new: NewDocument) -> tuple[int, bool]:
     key = {"site_id": _SITE, "kind": new.kind, "digest": new.digest}
     row = connection.execute(select(document.c.id, document.c.identity_id).filter_by(**key)).first()
     if row is None:
-        values = {**key, "source": new.source[:255], "path": new.path, "identity_id": identity_id}
+        values = {**key, "source": new.source[:255], "path": new.path, "content": new.content}
+        values["identity_id"] = identity_id
         made = insert(document).values(**values, received_at=db_now()).returning(document.c.id)
         return int(connection.execute(made).scalar_one()), False
     if row.identity_id is not None and row.identity_id != identity_id:

@@ -71,6 +71,7 @@ def forget(database: Database, store: ObjectStore, identity_id: int, by: str, pu
         connection.execute(delete(document).where(document.c.id.in_(ids)))
         given = (job.c.study_id.in_(studies), job.c.features.is_not(None))
         jobs = connection.execute(update(job).where(*given).values(features=null())).rowcount
+    documents = [row for row in documents if row.path]
     for row in documents:
         store.absolute(row.path).unlink(missing_ok=True)
     for folder in {store.absolute(row.path).parent for row in documents}:
@@ -88,9 +89,12 @@ def reseal(database: Database, store: ObjectStore, vault: Vault) -> tuple[int, i
         LedgerError: a key of before is not here any more.
     """
     with database.read() as connection:
-        documents = connection.execute(select(document.c.path, document.c.digest).order_by(document.c.id)).all()
+        documents = connection.execute(
+            select(document.c.path, document.c.digest).where(document.c.path != "").order_by(document.c.id)
+        ).all()
     files = sum(_reseal_file(store, row.path, row.digest, vault) for row in documents)
-    return files, sum(_reseal_rows(database, table, name, vault) for table, name in _SEALED)
+    values = sum(_reseal_rows(database, table, name, vault) for table, name in _SEALED)
+    return files, values + _reseal_documents(database, vault)
 
 
 def _reseal_file(store: ObjectStore, path: str, digest: str, vault: Vault) -> bool:
@@ -124,6 +128,24 @@ def _reseal_rows(database: Database, table: Table, name: str, vault: Vault) -> i
                 value = connection.execute(select(column).where(table.c.id == row.id)).scalar()
                 connection.execute(update(table).where(table.c.id == row.id).values({name: value}))
                 count += 1
+        if not rows:
+            return count
+        last = rows[-1].id
+
+
+def _reseal_documents(database: Database, vault: Vault) -> int:
+    """Those that the ledger itself keeps."""
+    last, count = 0, 0
+    while True:
+        with database.erasing() as connection:
+            chosen = select(document.c.id, document.c.digest, document.c.content)
+            small = (document.c.id > last, document.c.content.is_not(None))
+            rows = connection.execute(chosen.where(*small).order_by(document.c.id).limit(_AT_ONCE)).all()
+            for row in rows:
+                if not vault.is_current(row.content):
+                    data = vault.seal(opened(vault, row.content, row.digest), row.digest)
+                    connection.execute(update(document).where(document.c.id == row.id).values(content=data))
+                    count += 1
         if not rows:
             return count
         last = rows[-1].id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, String, Table, Text, UniqueConstraint
+from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, LargeBinary, String, Table, Text, UniqueConstraint
 
 from dicom_node.archive.columns import Key, id_column, metadata, site_column
 from dicom_node.archive.database import UtcTime
@@ -19,6 +19,7 @@ document = Table(
     Column("digest", String(64), nullable=False),  # SHA-256
     Column("path", String(255), nullable=False),  # below the data directory; whole where it lies elsewhere
     Column("received_at", UtcTime, nullable=False),
+    Column("content", LargeBinary),  # of a small one, which then has no path
     UniqueConstraint("site_id", "kind", "digest"),
     Index(None, "identity_id"),
 )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 from peers import unavailable
@@ -57,6 +58,26 @@ class Medplum:
         self._process.stdin.close()  # on which it ends
         self._process.wait(20)
         self._process.stdout.close()
+
+    def change(self, kind: str, patient: str) -> str:
+        """Double the number of the first resource of a kind of a patient; its reference."""
+        (found, *_) = self._search(kind, patient)
+        found["valueQuantity"]["value"] *= 2
+        url = f"{self.url}/{kind}/{found['id']}"
+        httpx.put(url, json=found, headers={"Content-Type": "application/fhir+json"}, timeout=60).raise_for_status()
+        return f"{kind}/{found['id']}"
+
+    def delete(self, kind: str, patient: str) -> str:
+        """Delete the last resource of a kind of a patient; its reference."""
+        (*_, found) = self._search(kind, patient)
+        httpx.delete(f"{self.url}/{kind}/{found['id']}", timeout=60).raise_for_status()
+        return f"{kind}/{found['id']}"
+
+    def _search(self, kind: str, patient: str) -> list[dict[str, Any]]:
+        """Body mass indices, of which every patient of the data has several."""
+        asked = {"patient": patient, "code": "http://loinc.org|39156-5", "_count": "1000"}
+        answer = httpx.get(f"{self.url}/{kind}", params=asked, timeout=60).json()
+        return [entry["resource"] for entry in answer["entry"]]
 
     def load(self, bundle: bytes) -> None:
         """Carry out a transaction."""

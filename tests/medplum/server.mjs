@@ -33,7 +33,7 @@ const server = createServer(async (request, response) => {
     outcome = error instanceof OperationOutcomeError ? error.outcome : { resourceType: 'OperationOutcome', issue: [{ severity: 'error', code: 'exception' }] };
   }
   const good = ['ok', 'created', 'accepted', 'not-modified'].includes(outcome.id) || outcome.issue?.[0]?.severity === 'information';
-  const status = good ? (outcome.id === 'created' ? 201 : 200) : outcome.id === 'not-found' ? 404 : 400;
+  const status = good ? (outcome.id === 'created' ? 201 : 200) : ({ 'not-found': 404, gone: 410 })[outcome.id] ?? 400;
   response.writeHead(status, { 'Content-Type': 'application/fhir+json' });
   response.end(JSON.stringify(body ?? outcome));
 });

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from zoneinfo import ZoneInfo
 
 from dicom_node.archive.database import Database
@@ -20,6 +21,7 @@ from dicom_node.sidecars.ehr.messages import Messages
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2  # for a stop
+_TOGETHER = 100  # messages
 
 
 def run(settings: Settings, stop: threading.Event) -> None:
@@ -33,6 +35,42 @@ def run(settings: Settings, stop: threading.Event) -> None:
         asyncio.run(serve(settings, database, stop))
     finally:
         database.close()
+
+
+class Batches:
+    """Messages that came while others were made durable are made so together: the disk is waited for once."""
+
+    def __init__(self, answers: Callable[[Sequence[bytes]], list[bytes]], not_kept: Callable[[bytes], bytes]) -> None:
+        self._answers = answers
+        self._not_kept = not_kept
+        self._waiting: asyncio.Queue[tuple[bytes, asyncio.Future[bytes]]] = asyncio.Queue()
+
+    async def answer(self, data: bytes) -> bytes:
+        """The answer to one message, when it is durable."""
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((data, answer))
+        return await answer
+
+    async def work(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            batch = [await self._waiting.get()]
+            while len(batch) < _TOGETHER and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+            answers = await asyncio.to_thread(self._safely, [data for data, _ in batch])
+            for (_, answer), told in zip(batch, answers, strict=True):
+                if not answer.done():  # a sender that went away waits no more
+                    answer.set_result(told)
+
+    def _safely(self, batch: Sequence[bytes]) -> list[bytes]:
+        """Answers to all; one that nobody foresaw is told so, and holds up none of the others."""
+        try:
+            return self._answers(batch)
+        except Exception:
+            log.exception("%d messages: unforeseen", len(batch))
+            if len(batch) == 1:
+                return [self._not_kept(batch[0])]
+        return [answer for data in batch for answer in self._safely([data])]
 
 
 async def serve(
@@ -50,10 +88,9 @@ async def serve(
     messages = Messages(settings.ehr, database, store, load(settings.ehr.mapping), zone)
     limits = Limits(told.maximum_bytes, told.maximum_connections, told.idle_seconds, told.addresses)
 
-    async def answer(data: bytes) -> bytes:
-        return await asyncio.to_thread(messages.answer, data)  # writes to the disk, and must not hold up others
-
-    listener = Listener(answer, messages.refuse, limits)
+    batches = Batches(messages.answers, messages.not_kept)
+    working = asyncio.create_task(batches.work())
+    listener = Listener(batches.answer, messages.refuse, limits)
     try:
         port = await listener.start(told.host, told.port, context)
     except OSError as error:
@@ -68,3 +105,4 @@ async def serve(
             await asyncio.sleep(_LOOK_S)
     finally:
         await listener.close()
+        working.cancel()

@@ -7,13 +7,14 @@ cannot be used; AR: it is not of a kind that is taken.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
 from dicom_node.archive import identities, open_items, orders
 from dicom_node.archive.database import Database
-from dicom_node.archive.features import Features, NewDocument, PatientRecord, keep
+from dicom_node.archive.features import Features, NewDocument, PatientRecord, keep, keep_small
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.identities import IdentityEvent, Kind, Patient
 from dicom_node.domain.feature import BIRTH_DATE, SEX, Feature, FeatureState
@@ -27,6 +28,8 @@ from dicom_node.sidecars.ehr.orders import OrderTold, orders_of
 
 log = logging.getLogger(__name__)
 
+_MOST_ROWS = 100_000  # of identities that are remembered
+_SMALL = 65_536  # bytes of a message that the ledger itself keeps: larger ones hold reports as documents
 _ACCEPTED = ("ADT", "ORU", "ORM", "OMG", "OMI", "OML")
 _MERGES = ("A40", "A34", "A47")  # A47: a number is another one from now on
 _MOVES = ("A44", "A45")  # an account, a visit is another patient's
@@ -68,18 +71,55 @@ class Messages:
         self._store = store
         self._mapping = mapping
         self._zone = zone
+        self._lock = threading.Lock()
+        self._rows_known: dict[Patient, int] = {}  # of identities that are committed
+        self._rows_new: dict[Patient, int] = {}  # and of those that will be, with the messages at hand
 
     def answer(self, data: bytes) -> bytes:
         """Take one message in; the acknowledgement."""
-        message: Message | None = None
+        return self.answers([data])[0]
+
+    def answers(self, batch: Sequence[bytes]) -> list[bytes]:
+        """Take messages in, in their order, and make all of them durable at once; the acknowledgements.
+
+        What cannot be used leaves nothing, and holds up none of the others.
+        """
+        with self._lock:
+            self._rows_new = {}
+            try:
+                with self._database.together():
+                    answers = [self._answer(data) for data in batch]
+            except (LedgerError, OSError) as error:
+                log.error("%d messages cannot be kept: %s", len(batch), type(error).__name__)
+                return [self.not_kept(data) for data in batch]
+            if len(self._rows_known) > _MOST_ROWS:
+                self._rows_known = {}
+            self._rows_known |= self._rows_new
+            return answers
+
+    def not_kept(self, data: bytes) -> bytes:
+        """The answer to a message that could not be made durable."""
         try:
             message = hl7v2.parse(data)
-            self._take(message, data)
+        except InputError:
+            message = None
+        return hl7v2.acknowledge(message, "AE", "it cannot be kept; send it again")
+
+    def _answer(self, data: bytes) -> bytes:
+        message: Message | None = None
+        before = dict(self._rows_new)
+        try:
+            with self._database.apart():
+                message = hl7v2.parse(data)
+                self._take(message, data)
         except NotTaken as error:
+            self._rows_new = before  # what it made is undone
             return self._refused(message, "AR", error)
         except DicomNodeError as error:
+            self._rows_new = before
             return self._refused(message, "AE", error)
         except OSError as error:
+            self._rows_new = before
             log.error("a message of %s cannot be kept: %s", message.sender if message else "nobody", error.strerror)
             return hl7v2.acknowledge(message, "AE", "it cannot be kept; send it again")
         return hl7v2.acknowledge(message, "AA")
@@ -110,7 +150,9 @@ class Messages:
         events = list(self._events(message, people, told_at))  # refused before anything is written
         told = list(orders_of(message, (self._settings.hl7 or Hl7Settings()).accession))
         self._check_orders(told, people[0].patient)
-        kept = keep(self._store, "hl7", f"hl7:{message.sender}|{message.control_id}", data, self._features.vault)
+        source, vault = f"hl7:{message.sender}|{message.control_id}", self._features.vault
+        small = len(data) <= _SMALL
+        kept = keep_small("hl7", source, data, vault) if small else keep(self._store, "hl7", source, data, vault)
         self._describe(message, people, kept, told_at)
         for event in events:
             self._follow(event)
@@ -119,6 +161,8 @@ class Messages:
 
     def _check_orders(self, told: Sequence[OrderTold], patient: Patient) -> None:
         """Refuse orders whose images are of somebody else: an accession number that two systems use is no order."""
+        if not told:
+            return
         features = self._features
         row = features.find(patient.issuer, patient.patient_id)
         mine = {patient.patient_id, *(features.numbers_of(row) if row else ())}
@@ -148,10 +192,17 @@ class Messages:
             if message.kind == "ADT":
                 record = PatientRecord(system, person.patient.patient_id, person.attributes, standing)
                 features = _described(person, message, told_at)
-            identity = self._features.identity(person.patient.issuer, person.patient.patient_id)
+            identity = self._row(person.patient)
             first = number == 0 or message.kind == "ADT"
             told = features if first else []
             self._features.take(identity, kept, told, record=record, gone=gone if first else None)
+
+    def _row(self, patient: Patient) -> int:
+        """The row of a patient, made where there is none."""
+        found = self._rows_known.get(patient) or self._rows_new.get(patient)
+        if found is None:
+            found = self._rows_new[patient] = self._features.identity(patient.issuer, patient.patient_id)
+        return found
 
     def _follow(self, event: IdentityEvent) -> None:
         try:

@@ -14,8 +14,10 @@ from dicom_node.archive.database import Database
 from dicom_node.archive.features import Features
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.migrate import migrate
+from dicom_node.archive.record_syncs import people_of
 from dicom_node.ehr_settings import EhrSettings
 from dicom_node.errors import PeerError
+from dicom_node.sidecars.ehr.changes import Follower
 from dicom_node.sidecars.ehr.importer import Importer
 from dicom_node.sidecars.ehr.mapping import load
 from dicom_node.sidecars.ehr.pull import Puller
@@ -93,6 +95,27 @@ def test_what_a_server_leaves_out_without_a_next_page_is_told(
             told.servers[0], "HOSP", number_in(bundles[0])
         )
     assert caught.value.reason == "incomplete"
+
+
+def test_changes_and_deletions_are_followed(
+    medplum: Medplum, bundles: list[Path], ledger: Callable[[str], Database]
+) -> None:
+    database, told = ledger("asked"), settings(medplum)
+    store, (server,) = ObjectStore(database.data_dir), told.servers
+    for bundle in bundles[:2]:
+        Puller(told, database, store, MAPPING).pull(server, "HOSP", number_in(bundle))
+    follower = Follower(told, database, store, MAPPING)
+    follower.follow(server)
+    number = number_in(bundles[0])
+    before, others = said(database, number), said(database, number_in(bundles[1]))
+    (person,) = [name for name, mine in people_of(database, "medplum").items() if ("HOSP", number) in mine]
+    medplum.change("Observation", person)
+    medplum.delete("Observation", person)
+    follower.follow(server)
+    after = said(database, number)
+    assert len(after) == len(before) - 1
+    assert len(set(after) - set(before)) == 1
+    assert said(database, number_in(bundles[1])) == others
 
 
 def test_a_number_that_nobody_has(medplum: Medplum, ledger: Callable[[str], Database]) -> None:

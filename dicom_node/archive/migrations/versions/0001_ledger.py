@@ -137,6 +137,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("path", sa.String(length=255), nullable=False),
         sa.Column("received_at", UtcTime(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["identity_id"], ["identity.id"], name=op.f("fk_document_identity_id")),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_document_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_document")),

@@ -9,6 +9,8 @@ import pytest
 from hl7_messages import AUTHORITY, header, message, mrg, obx, pid
 from pydicom.dataset import Dataset
 from result_cases import series
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 from studies_of_results import Clinic
 
 from dicom_node.archive import open_items, orders
@@ -237,4 +239,30 @@ def test_a_full_disk_is_never_answered_with_aa(messages: Messages, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(ObjectStore, "write_document", full)
-    assert answered(messages, header("ADT^A04"), pid())[0] == "AE"
+    large = obx("33914-3", "88", UNIT).replace("||88", "||" + "8" * 70_000)
+    assert answered(messages, header("ORU^R01"), pid(), "OBR|1", large)[0] == "AE"
+
+
+def test_messages_that_come_together_stand_and_fall_each_by_itself(clinic: Clinic, messages: Messages) -> None:
+    made = [
+        message(header("ADT^A04", str(number)), pid(f"T{number}", of="ELSEWHERE" if number == 2 else AUTHORITY))
+        for number in range(5)
+    ]
+    answers = messages.answers([*made, b"garbage", made[0]])
+    assert [parse(each).first("MSA").field(1) for each in answers] == ["AA", "AA", "AE", "AA", "AA", "AE", "AA"]
+    features = Features(clinic.database)
+    assert [features.find("HOSP", f"T{number}") is not None for number in range(5)] == [True, True, False, True, True]
+
+
+def test_what_cannot_be_committed_is_never_answered_with_aa(
+    clinic: Clinic, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OperationalError("COMMIT", {}, Exception("disk I/O error"))
+
+    monkeypatch.setattr(Connection, "_commit_impl", fails)
+    answers = messages.answers([message(header("ADT^A04", str(number)), pid(f"T{number}")) for number in range(3)])
+    assert [parse(each).first("MSA").field(1) for each in answers] == ["AE"] * 3
+    monkeypatch.undo()
+    assert Features(clinic.database).find("HOSP", "T0") is None
+    assert answered(messages, header("ADT^A04", "0"), pid("T0")) == ("AA", "")
