@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from dicom_node.archive.database import Database, db_now
@@ -229,14 +229,33 @@ class Features:
         )
 
 
+# Made once: making them again for each message takes longer than the database does.
+_DOCUMENT = select(document.c.id, document.c.identity_id).where(
+    document.c.site_id == _SITE, document.c.kind == bindparam("kind"), document.c.digest == bindparam("digest")
+)
+_NEW_DOCUMENT = insert(document).values(received_at=db_now()).returning(document.c.id)
+_RECORD = select(patient_record).where(
+    patient_record.c.source == bindparam("source"),
+    patient_record.c.reference == bindparam("reference"),
+    patient_record.c.identity_id == bindparam("identity_id"),
+)
+_NEW_RECORD = insert(patient_record).values(changed_at=db_now())
+_FEATURE = select(feature).where(
+    feature.c.source == bindparam("source"),
+    feature.c.name == bindparam("name"),
+    feature.c.identity_id == bindparam("identity_id"),
+    feature.c.current.is_(True),
+)
+_NEW_FEATURE = insert(feature).values(extracted_at=db_now())
+
+
 def _document(connection: Connection, identity_id: int, new: NewDocument) -> tuple[int, bool]:
-    key = {"site_id": _SITE, "kind": new.kind, "digest": new.digest}
-    row = connection.execute(select(document.c.id, document.c.identity_id).filter_by(**key)).first()
+    key = {"kind": new.kind, "digest": new.digest}
+    row = connection.execute(_DOCUMENT, key).first()
     if row is None:
         values = {**key, "source": new.source[:255], "path": new.path, "content": new.content}
-        values["identity_id"] = identity_id
-        made = insert(document).values(**values, received_at=db_now()).returning(document.c.id)
-        return int(connection.execute(made).scalar_one()), False
+        made = connection.execute(_NEW_DOCUMENT, {**values, "site_id": _SITE, "identity_id": identity_id})
+        return int(made.scalar_one()), False
     if row.identity_id is not None and row.identity_id != identity_id:
         connection.execute(update(document).where(document.c.id == row.id).values(identity_id=None))
     return int(row.id), True
@@ -245,10 +264,9 @@ def _document(connection: Connection, identity_id: int, new: NewDocument) -> tup
 def _tell(connection: Connection, identity_id: int, document_id: int, record: PatientRecord) -> None:
     key = {"source": record.source[:64], "reference": record.reference[:255]}
     values = {"attributes": dict(record.attributes), "standing": record.standing, "document_id": document_id}
-    row = connection.execute(select(patient_record).filter_by(**key, identity_id=identity_id)).first()
+    row = connection.execute(_RECORD, {**key, "identity_id": identity_id}).first()
     if row is None:
-        mine = {"site_id": _SITE, "identity_id": identity_id}
-        connection.execute(insert(patient_record).values(**key, **mine, **values, changed_at=db_now()))
+        connection.execute(_NEW_RECORD, {**key, **values, "site_id": _SITE, "identity_id": identity_id})
     elif (row.attributes, row.standing) != (values["attributes"], record.standing):
         chosen = update(patient_record).where(patient_record.c.id == row.id)
         connection.execute(chosen.values(**values, changed_at=db_now()))
@@ -256,8 +274,8 @@ def _tell(connection: Connection, identity_id: int, document_id: int, record: Pa
 
 def _put(connection: Connection, identity_id: int, document_id: int, new: Feature) -> bool:
     """Whether the feature is new, or says something else than what counted before."""
-    same_thing = (feature.c.source == new.source, feature.c.name == new.name, feature.c.identity_id == identity_id)
-    row = connection.execute(select(feature).where(*same_thing, feature.c.current.is_(True))).first()
+    same_thing = {"source": new.source, "name": new.name, "identity_id": identity_id}
+    row = connection.execute(_FEATURE, same_thing).first()
     content = new.as_json()
     if row is not None:
         before = Feature.from_json(row.content)
@@ -266,9 +284,15 @@ def _put(connection: Connection, identity_id: int, document_id: int, new: Featur
         if before.recorded_at and new.recorded_at and new.recorded_at < before.recorded_at:
             return False  # an earlier version that comes later
         _retire(connection, [feature.c.id == row.id], f"version {new.version or 'that came later'} says otherwise")
-    values = {"identity_id": identity_id, "document_id": document_id, "name": new.name, "source": new.source}
-    values |= {"site_id": _SITE, "current": True, "content": content, "gone": "", "extracted_at": db_now()}
-    connection.execute(insert(feature).values(**values))
+    values = {
+        **same_thing,
+        "site_id": _SITE,
+        "document_id": document_id,
+        "current": True,
+        "content": content,
+        "gone": "",
+    }
+    connection.execute(_NEW_FEATURE, values)
     return True
 
 
