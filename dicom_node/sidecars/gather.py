@@ -93,7 +93,8 @@ class Gatherer:
             return False
         at = datetime.now(UTC)
         waiting = gathering.again(self._database, had)
-        subject = gathering.subject_of(self._database, had.study_id, self._settings.default_issuer)
+        told = self._settings
+        subject = gathering.subject_of(self._database, had.study_id, told.default_issuer, told.deidentified_from)
         values = self._values(asked(contract, waiting), subject, self._match(waiting, subject), at)
         seen = self._imaging.look(contract, had.study_id, subject.patient_id, ())
         differing = _differing(had.features, (*values, *seen.values), seen.lesions)
