@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from dicom_node.archive import encodings, refusals
+from dicom_node.archive import encodings, refusals, sealing
 from dicom_node.archive.database import Database
 from dicom_node.archive.files import ObjectStore
 from dicom_node.archive.finding_rows import rows_of
@@ -21,7 +21,6 @@ from dicom_node.archive.ledger import Ledger
 from dicom_node.archive.notices import lateness
 from dicom_node.archive.processes import this_process
 from dicom_node.archive.results import Outcome
-from dicom_node.archive.sealing import Vault
 from dicom_node.catalogue import Catalogue
 from dicom_node.domain.contract import ModelContract
 from dicom_node.domain.finding import Findings
@@ -110,7 +109,7 @@ class Worker:
     @classmethod
     def open(cls, settings: Settings, device: str = "auto") -> Worker:
         """Connect to the ledger and read the models; nothing is loaded yet."""
-        database = Database(settings.database.url, settings.node.data_dir, Vault.of(settings.ehr.seal))
+        database = Database(settings.database.url, settings.node.data_dir, sealing.Vault.of(settings.ehr.seal))
         worker, data_dir = settings.worker, settings.node.data_dir
         ledger = Ledger(database, worker.maximum_attempts, worker.at_once, abilities(settings, device))
         return cls(
