@@ -120,6 +120,7 @@ def _shown(show: Show) -> list[ColumnElement[bool]]:
         has(job, job.c.state.in_((JobState.FAILED, JobState.QUARANTINED))),
         has(job, job.c.state == JobState.WAITING, job.c.question != ""),
         has(parcel, parcel.c.state.in_((ParcelState.REFUSED, ParcelState.HELD))),
+        has(parcel, parcel.c.state == ParcelState.DUE, parcel.c.tries > 0),
     )
     working = or_(
         study.c.state == Readiness.OPEN,
