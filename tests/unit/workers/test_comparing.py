@@ -81,7 +81,7 @@ def report_of(findings: Findings, headers: list[Dataset]) -> Dataset:
 def test_the_last_result_is_compared_and_told_in_the_report(clinic: Clinic) -> None:
     done(clinic, study("20240101", 1))
     job_id, earlier = done(clinic, study("20250101", 2))
-    assess(clinic.database, job_id, Assessment.ACCEPT, "Dr. A", "", "test")
+    assess(clinic.database, clinic.desk, job_id, (Assessment.ACCEPT, "Dr. A", ""), "test")
     headers = study("20260101", 3)
     grown = tuple(replace(m, value=m.value * 1.2) for m in earlier.measurements)
     findings = later(clinic, headers, measurements=grown)
@@ -123,7 +123,7 @@ def test_what_does_not_count_is_not_compared_with(clinic: Clinic) -> None:
     rejected, _ = done(clinic, study("20250101", 1))
     done(clinic, study("20250201", 2, PatientID="SYN-2"))
     done(clinic, study("20270101", 3))
-    assess(clinic.database, rejected, Assessment.REJECT, "Dr. A", "the outline leaks", "test")
+    assess(clinic.database, clinic.desk, rejected, (Assessment.REJECT, "Dr. A", "the outline leaks"), "test")
     assert later(clinic, study("20260101", 4)).comparison is None
 
 
