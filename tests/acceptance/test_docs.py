@@ -28,6 +28,7 @@ from dicom_node.cli.main import app
 from dicom_node.cli.rules import compiled
 from dicom_node.demo import phantom
 from dicom_node.demo.pacs import StandInPacs
+from dicom_node.domain.polygenic import Polygenic
 from dicom_node.domain.standing import Stand
 from dicom_node.settings import PeerSettings, Settings, load
 from workers.inference.measurements import CATALOGUE
@@ -243,7 +244,7 @@ def test_the_entries_of_the_examples_are_good(example: str, tmp_path: Path) -> N
 
 
 def test_the_contract_of_the_example_is_good(tmp_path: Path) -> None:
-    example, outputs, explanation = blocks(CHECKOUT / "docs" / "models.md", "toml")
+    example, outputs, explanation, polygenic = blocks(CHECKOUT / "docs" / "models.md", "toml")
     file = tmp_path / "model.toml"
     file.write_text(example)
     assert contract_file.record(contract_file.read(file), tmp_path, "").name == "my_model"
@@ -253,7 +254,11 @@ def test_the_contract_of_the_example_is_good(tmp_path: Path) -> None:
     contract_file.record(contract_file.read(file), tmp_path, "")
 
     written = set(tomllib.loads(example)) | set(tomllib.loads(outputs)) | set(tomllib.loads(explanation))
-    assert written == set(contract_file.ContractFile.model_fields) - {"evaluations"}
+    assert written == set(contract_file.ContractFile.model_fields) - {"evaluations", "lesions"}
+
+    said = Polygenic.of(tomllib.loads(polygenic)["rules"]["parameters"])
+    assert said is not None
+    assert said.per_sd == 1.2
 
 
 def test_every_measurement_is_described() -> None:
