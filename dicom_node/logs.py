@@ -55,6 +55,7 @@ _QUIETER = {
     "highdicom": logging.ERROR,
     "celpy": logging.ERROR,
     "sqlalchemy": logging.WARNING,
+    "sqlalchemy.engine": logging.WARNING,
     "alembic": logging.WARNING,
     "celery": logging.WARNING,
     "kombu": logging.WARNING,
@@ -104,7 +105,7 @@ def configure(process: str, *, json: bool = False, level: str | int = "INFO", fi
     for name, least in _QUIETER.items():
         library = logging.getLogger(name)
         library.setLevel(max(least, root.level))
-        library.handlers.clear()  # uvicorn and celery bring their own
+        library.handlers.clear()  # uvicorn, celery and MLflow bring their own
         library.propagate = True
     logging.captureWarnings(False)  # warnings of pydicom quote values
 
