@@ -44,12 +44,13 @@ class Soaked:
         found = [] if self.account.good else [str(self.account)]
         for part, marks in self.footprints.items():
             half, last, after = marks[len(marks) // 2], marks[-1], self.after[part]
+            first = marks[part == "node"]  # whose threads open the ledger when they first need it
             if last.pss_mb - half.pss_mb > GROWTH_MB[part]:
                 found.append(f"the {part} grew from {half.pss_mb:.0f} to {last.pss_mb:.0f} MB in the second half")
             if last.threads > marks[1].threads + 2:
                 found.append(f"the {part} gathers threads: {marks[1]}; {last}")
-            if after.threads > marks[0].threads + 2 or after.descriptors > marks[0].descriptors + 8:
-                found.append(f"the {part} keeps threads or descriptors: {marks[0]}; {after}")
+            if after.threads > first.threads + 2 or after.descriptors > first.descriptors + 8:
+                found.append(f"the {part} keeps threads or descriptors: {first}; {after}")
         return found
 
     def __str__(self) -> str:
