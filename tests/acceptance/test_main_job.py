@@ -111,10 +111,9 @@ def test_the_report_tracks_the_segments_and_says_what_the_ledger_says(
     (job,) = told["jobs"]
     reported = measurements_of(header(sr))
 
-    assert {f"{made['sop_uid']}" for made in job["artifacts"]} == {
-        str(header(seg).SOPInstanceUID),
-        str(header(sr).SOPInstanceUID),
-    }
+    made = {artifact["kind"]: artifact["sop_uid"] for artifact in job["artifacts"]}
+    assert sorted(made) == ["ko", "sc", "seg", "sr"]
+    assert (made["seg"], made["sr"]) == (header(seg).SOPInstanceUID, header(sr).SOPInstanceUID)
     dump = run_peer("dsrdump", sr).stdout
     for segment in header(seg).SegmentSequence:
         assert segment.TrackingUID in dump
