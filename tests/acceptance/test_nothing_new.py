@@ -195,7 +195,7 @@ def test_a_study_that_no_rule_wants_is_shown_as_such_with_the_reason(
     assert 'StudyDescription == "quick"' in told["standing_words"]
     assert "no rule wants it" in node.run("studies", "show", study_uid).stdout
     explained = node.cli("rules", "explain", study_uid)["rules"]
-    assert len(explained) == 6
+    assert len(explained) == 7
     quick = next(rule for rule in explained if rule["rule"] == "quick")
     shown = node.run("rules", "explain", study_uid).stdout
     assert 'StudyDescription == "quick"' in shown

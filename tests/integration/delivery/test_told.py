@@ -177,7 +177,7 @@ def test_a_readers_word_and_a_withdrawal_reach_both(ward: Ward) -> None:
     for name in ("ehr", "his"):
         ward.courier(name)
     assert ward.again() == 0
-    assessments.assess(ward.clinic.database, job_id(ward), Verdict.ACCEPT, "Dr Rita", "", "Dr Rita")
+    assessments.assess(ward.clinic.database, ward.clinic.desk, job_id(ward), (Verdict.ACCEPT, "Dr Rita", ""), "Dr Rita")
     assert ward.again() == 2
     for name in ("ehr", "his"):
         ward.courier(name)

@@ -163,7 +163,7 @@ def record(node: Node, folder: Path) -> None:
 
 
 def report_of(node: Node, job: Job, folder: Path) -> tuple[Path, pydicom.Dataset]:
-    (made,) = node.worker.ledger.artifacts(job.id)
+    (made,) = [each for each in node.worker.ledger.artifacts(job.id) if each.kind == "sr"]
     file = folder / f"risk-{job.id}.dcm"
     shutil.copy(node.settings.node.data_dir / made.path, file)
     return file, pydicom.dcmread(file)
@@ -242,7 +242,7 @@ def test_candidates_count_once_a_reader_has_accepted_them(node: Node, tmp_path: 
     node.tell("density", answer(Presence.ABSENT))
     node.tell("nodules", candidates(9.0, 12.0))
     nodules = node.job("nodules")
-    assessments.assess(node.database, nodules.id, Verdict.ACCEPT, "Dr Rita", "", "Dr Rita")
+    assessments.assess(node.database, node.clinic.desk, nodules.id, (Verdict.ACCEPT, "Dr Rita", ""), "Dr Rita")
     with node.database.write() as connection:
         connection.exec_driver_sql("UPDATE job SET gather_until = 0 WHERE gather_until IS NOT NULL")
     assert node.gatherer.tick() == 1

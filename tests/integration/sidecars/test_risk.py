@@ -102,7 +102,7 @@ def run(worker: Worker, settings: Settings, images: list[pydicom.Dataset], model
 
 def answered(worker: Worker, settings: Settings, images: list[pydicom.Dataset], tmp_path: Path) -> pydicom.Dataset:
     """The SR that comes of it."""
-    (made,) = worker.ledger.artifacts(run(worker, settings, images, MODEL))
+    (made,) = [each for each in worker.ledger.artifacts(run(worker, settings, images, MODEL)) if each.kind == "sr"]
     file = tmp_path / "sr.dcm"
     shutil.copy(settings.node.data_dir / made.path, file)
     return pydicom.dcmread(file)
@@ -239,7 +239,7 @@ def test_a_network_without_its_record_does_not_answer(settings: Settings, test_d
     worker.close()
     database.close()
 
-    (made,) = worker.ledger.artifacts(job_id)
+    (made,) = [each for each in worker.ledger.artifacts(job_id) if each.kind == "sr"]
     told = lines(pydicom.dcmread(settings.node.data_dir / made.path))
     assert any("Not evaluated. Body mass index is missing" in line for line in told)
     assert any(line.startswith("The patient's record was not used") for line in told)
