@@ -110,7 +110,7 @@ def test_a_child_is_not_evaluated_and_everyone_is_told_why(
     (answer,) = job["classes"]
     assert (answer["meaning"], answer["presence"]) == ("Hippocampus", "not evaluated")
     assert "PatientAge is 009Y, less than 18 years" in answer["reason"]
-    assert [made["kind"] for made in job["artifacts"]] == ["sr"]
+    assert [made["kind"] for made in job["artifacts"]] == ["sr", "sc"]
 
 
 def test_what_is_spoilt_is_outlined_only_on_a_person_s_word(
