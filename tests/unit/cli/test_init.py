@@ -61,6 +61,7 @@ def test_every_setting_stands_in_it_with_its_default(folder: Path) -> None:
             "association_end_seconds",
             "mapping",
             "hl7",
+            "seal",
             "hgnc",
         }:
             assert getattr(getattr(shown, section), key) == getattr(getattr(defaults, section), key), (model, key)
