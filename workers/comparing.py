@@ -117,7 +117,7 @@ def _centres(volume: Volume, findings: Findings) -> dict[str, list[float]]:
     }
     if not findings.segments and volume.array.ndim == 3:
         low, high = float(volume.array.min()), float(volume.array.max())
-        centres[_BODY] = _centre(volume.array > (low + high) / 2, findings)
+        centres[_BODY] = _centre(volume.array >= (low + high) / 2, findings)  # of a flat image: all of it
     return centres
 
 
